@@ -43,7 +43,7 @@ class SegmentSettings(Settings):
 
 
 class SuperpointSettings(Settings):
-    neighbours: int = Field(10, ge=2, le=64, description="k of the kNN graph.")
+    neighbours: int = Field(8, ge=2, le=64, description="k of the kNN graph.")
     cut: EdgeCut = Field("majority", description="When 2D instance boundaries cut an edge (METHOD 1.5).")
     k_threshold: float = Field(0.01, gt=0, description="Felzenszwalb's k: larger gives larger superpoints.")
     min_points: int = Field(20, ge=1, description="Smaller superpoints join a neighbour, never across a cut.")

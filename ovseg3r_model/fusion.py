@@ -1,0 +1,316 @@
+"""Pixels to points: fusion of depth maps on a voxel grid, with the correspondences (METHOD 1.1).
+
+Two passes over the views. The first adds every pixel to its voxel; the second, when the fused points are known, keeps for each point and
+view the pixel nearest to it. Only the voxels' sums stay in memory, never the pixels: memory grows with the scene, not with the recording.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import pgeof
+from numpy.typing import NDArray
+
+from ovseg3r_model.errors import InputError
+from ovseg3r_model.records import (
+    Correspondence,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    Points,
+    UInt8,
+    Views,
+)
+
+NORMAL_NEIGHBOURS = 16
+"""Points that a normal is fitted to, itself included: at 2 cm about a hand's breadth."""
+
+_BITS = 21  # per axis in a voxel key
+_OFFSET = 1 << (_BITS - 1)
+
+
+@dataclass(frozen=True)
+class DepthView:
+    """One view for fusion: rgb (H,W,3) uint8; depth (H,W) float32 z-depth of the same camera, 0 = none; confidence (H,W) float32 in
+    (0, 1], the weight of each pixel."""
+
+    rgb: UInt8
+    depth: Float32
+    confidence: Float32
+
+
+def fuse(
+    views: Views, read: Callable[[int], DepthView], voxel: float, step: Callable[[], None] = lambda: None
+) -> tuple[Points, Correspondence]:
+    """Fuses all views' pixels into one point per occupied voxel.
+
+    A point is the confidence-weighted mean of the pixels in its voxel, its normal a plane fit over its neighbours, turned to the cameras;
+    its confidence is the pixels' mean confidence times n / (n + 1) for n views. Points are in Morton order, so neighbours lie near in memory.
+
+    Args:
+        views: the V cameras.
+        read: gives a view's pixels; called twice per view, in order.
+        voxel: edge of the grid in the world's unit.
+        step: called after each view of each pass (2 V times).
+
+    Raises:
+        InputError: no view has a pixel with depth, or the scene is too large for the voxel size.
+    """
+    grid = _Grid(voxel)
+    for v in range(len(views)):
+        pixels = read(v)
+        grid.add(v, pixels, views.intrinsics[v], views.world_from_camera[v])
+        step()
+    if grid.count == 0:
+        raise InputError("No pixel of any keyframe has a usable depth, so there is nothing to reconstruct; check the depth files' unit and range.")
+    order = grid.finish()
+    observed: list[tuple[Int32, NDArray[np.uint32]]] = []
+    for v in range(len(views)):
+        observed.append(grid.nearest_pixels(read(v).depth, views.intrinsics[v], views.world_from_camera[v]))
+        step()
+    correspondence = _to_csr(observed, order, int(views.size[:, 0].max()))
+    return grid.points(order), correspondence
+
+
+class _Grid:
+    """Growing sums per voxel behind an open-addressing hash table."""
+
+    def __init__(self, voxel: float) -> None:
+        self.voxel = voxel
+        self.count = 0
+        self.table = np.full(1 << 16, -1, np.int32)
+        self.keys = np.empty(1 << 14, np.int64)
+        # weight, weighted offset from the voxel's centre (3), weighted colour (3), direction to the cameras (3), pixels
+        self.sums = np.zeros((1 << 14, 11), np.float64)
+        self.last_view = np.full(1 << 14, -1, np.int32)
+        self.n_views = np.zeros(1 << 14, np.int32)
+        self.xyz = np.empty((0, 3), np.float32)
+
+    def add(self, view: int, pixels: DepthView, intrinsics: Float64, world_from_camera: Float64) -> None:
+        y = 0
+        while y < pixels.depth.shape[0]:
+            self._reserve(pixels.depth.shape[1])
+            y, self.count = _add_rows(
+                y, view, pixels.depth, pixels.rgb, pixels.confidence, intrinsics, world_from_camera, self.voxel,
+                self.table, self.keys, self.sums, self.last_view, self.n_views, self.count,
+            )  # fmt: skip
+            if self.count < 0:
+                raise InputError(
+                    f"A point lies more than {_OFFSET * self.voxel:.0f} units from the origin: too far for a voxel of {self.voxel} units; "
+                    "check the poses' unit or choose a larger --voxel."
+                )
+
+    def _reserve(self, width: int) -> None:
+        """Makes room for at least one more picture row of new voxels."""
+        while self.count + width > len(self.keys):
+            grown = 2 * len(self.keys)
+            self.keys = np.resize(self.keys, grown)
+            self.sums = np.concatenate([self.sums, np.zeros_like(self.sums)])
+            self.last_view = np.concatenate([self.last_view, np.full_like(self.last_view, -1)])
+            self.n_views = np.concatenate([self.n_views, np.zeros_like(self.n_views)])
+        if 4 * len(self.keys) > len(self.table):
+            self.table = np.full(4 * len(self.keys), -1, np.int32)
+            _rehash(self.table, self.keys, self.count)
+
+    def finish(self) -> Int64:
+        """Computes the fused positions; returns the Morton order of the voxels."""
+        n = self.count
+        cell = _unpack(self.keys[:n])
+        mean = self.sums[:n, 1:4] / self.sums[:n, :1]
+        self.xyz = ((cell + 0.5) * self.voxel + mean).astype(np.float32)
+        return np.argsort(_morton(cell - cell.min(axis=0)), kind="stable")
+
+    def nearest_pixels(
+        self, depth: Float32, intrinsics: Float64, world_from_camera: Float64
+    ) -> tuple[Int32, NDArray[np.uint32]]:
+        """For each voxel seen in this view the flat index of the pixel nearest its fused point."""
+        return _nearest_pixels(depth, intrinsics, world_from_camera, self.voxel, self.table, self.keys, self.xyz)  # type: ignore[no-any-return]
+
+    def points(self, order: Int64) -> Points:
+        sums, xyz = self.sums[order], np.ascontiguousarray(self.xyz[order])
+        weight, pixels, n_views = sums[:, 0], sums[:, 10], self.n_views[order]
+        return Points(
+            xyz=xyz,
+            rgb=np.clip(np.rint(sums[:, 4:7] / weight[:, None]), 0, 255).astype(np.uint8),
+            normal=fit_normals(xyz, sums[:, 7:10]).astype(np.float16),
+            confidence=(weight / pixels * n_views / (n_views + 1)).astype(np.float16),
+        )
+
+
+def fit_normals(xyz: Float32, towards: Float64) -> Float64:
+    """(N,3) unit normals of a plane fit over each point's nearest neighbours, on the side of the directions ``towards`` (N,3)."""
+    k = min(NORMAL_NEIGHBOURS, len(xyz))
+    neighbours, _ = pgeof.knn_search(xyz, xyz, k)
+    # smallest eigenvector of the neighbourhood's covariance
+    _, vectors = np.linalg.eigh(_covariances(xyz, neighbours))
+    normal: Float64 = np.ascontiguousarray(vectors[:, :, 0])
+    away = np.einsum("nk,nk->n", normal, towards) < 0
+    normal[away] *= -1
+    return normal
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _covariances(xyz, neighbours):  # type: ignore[no-untyped-def]
+    n, k = neighbours.shape
+    out = np.empty((n, 3, 3))
+    mean = np.empty(3)
+    for i in range(n):
+        for a in range(3):
+            mean[a] = 0.0
+            for j in range(k):
+                mean[a] += xyz[neighbours[i, j], a]
+            mean[a] /= k
+        for a in range(3):
+            for b in range(a, 3):
+                total = 0.0
+                for j in range(k):
+                    total += (xyz[neighbours[i, j], a] - mean[a]) * (xyz[neighbours[i, j], b] - mean[b])
+                out[i, a, b] = total
+                out[i, b, a] = total
+    return out
+
+
+def _to_csr(observed: list[tuple[Int32, NDArray[np.uint32]]], order: Int64, width: int) -> Correspondence:
+    """Per-view (voxel, pixel) lists to CSR over the points in ``order``. Views come in order, so a counting sort keeps them increasing."""
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    indptr = np.zeros(len(order) + 1, np.int64)
+    for voxels, _ in observed:
+        indptr[1:] += np.bincount(rank[voxels], minlength=len(order))
+    np.cumsum(indptr, out=indptr)
+    cursor = indptr[:-1].copy()
+    view = np.empty(indptr[-1], np.uint16)
+    pixel = np.empty((indptr[-1], 2), np.uint16)
+    for v, (voxels, flat) in enumerate(observed):
+        slot = cursor[rank[voxels]]
+        cursor[rank[voxels]] += 1  # a voxel occurs once in a view
+        view[slot] = v
+        pixel[slot, 0] = flat % width
+        pixel[slot, 1] = flat // width
+    return Correspondence(indptr, view, pixel)
+
+
+def _unpack(keys: Int64) -> Int64:
+    """(n,3) voxel cells of packed keys."""
+    mask = (1 << _BITS) - 1
+    return np.stack([(keys >> (2 * _BITS)) & mask, (keys >> _BITS) & mask, keys & mask], axis=1) - _OFFSET
+
+
+def _morton(cell: Int64) -> NDArray[np.uint64]:
+    """(n,) Morton codes of non-negative cells below 2^21."""
+    code = np.zeros(len(cell), np.uint64)
+    for axis in range(3):
+        x = cell[:, axis].astype(np.uint64)
+        for shift, mask in (
+            (32, 0x1F00000000FFFF),
+            (16, 0x1F0000FF0000FF),
+            (8, 0x100F00F00F00F00F),
+            (4, 0x10C30C30C30C30C3),
+            (2, 0x1249249249249249),
+        ):
+            x = (x | (x << np.uint64(shift))) & np.uint64(mask)
+        code |= x << np.uint64(axis)
+    return code
+
+
+@numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _slot(key, table, keys):  # type: ignore[no-untyped-def]
+    """Where ``key`` stands in the table, or the free slot where it belongs."""
+    mask = len(table) - 1
+    h = key * np.int64(-7046029254386353131)  # Fibonacci hashing
+    slot = (h >> 33) & mask
+    while table[slot] >= 0 and keys[table[slot]] != key:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _rehash(table, keys, count):  # type: ignore[no-untyped-def]
+    for i in range(count):
+        table[_slot(keys[i], table, keys)] = i
+
+
+@numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _world(x, y, z, k, t):  # type: ignore[no-untyped-def]
+    cx = (x - k[0, 2]) / k[0, 0] * z
+    cy = (y - k[1, 2]) / k[1, 1] * z
+    return (
+        t[0, 0] * cx + t[0, 1] * cy + t[0, 2] * z + t[0, 3],
+        t[1, 0] * cx + t[1, 1] * cy + t[1, 2] * z + t[1, 3],
+        t[2, 0] * cx + t[2, 1] * cy + t[2, 2] * z + t[2, 3],
+    )
+
+
+@numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _pack(i, j, k):  # type: ignore[no-untyped-def]
+    return ((np.int64(i) + _OFFSET) << (2 * _BITS)) | ((np.int64(j) + _OFFSET) << _BITS) | (np.int64(k) + _OFFSET)
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _add_rows(first, view, depth, rgb, confidence, k, t, voxel, table, keys, sums, last_view, n_views, count):  # type: ignore[no-untyped-def]
+    """Adds picture rows from ``first`` on until the arrays may run out of room; returns the next row and the number of voxels
+    (-1: a point out of the grid's range)."""
+    height, width = depth.shape
+    for y in range(first, height):
+        if count + width > len(keys):
+            return y, count
+        for x in range(width):
+            z = depth[y, x]
+            if not z > 0:
+                continue
+            wx, wy, wz = _world(x, y, z, k, t)
+            i, j, l = np.floor(wx / voxel), np.floor(wy / voxel), np.floor(wz / voxel)
+            if not (abs(i) < _OFFSET and abs(j) < _OFFSET and abs(l) < _OFFSET):
+                return y, -1
+            key = _pack(i, j, l)
+            slot = _slot(key, table, keys)
+            n = table[slot]
+            if n < 0:
+                n = count
+                table[slot] = n
+                keys[n] = key
+                count += 1
+            w = confidence[y, x]
+            s = sums[n]
+            s[0] += w
+            s[1] += w * (wx - (i + 0.5) * voxel)
+            s[2] += w * (wy - (j + 0.5) * voxel)
+            s[3] += w * (wz - (l + 0.5) * voxel)
+            s[4] += w * rgb[y, x, 0]
+            s[5] += w * rgb[y, x, 1]
+            s[6] += w * rgb[y, x, 2]
+            s[7] += t[0, 3] - wx
+            s[8] += t[1, 3] - wy
+            s[9] += t[2, 3] - wz
+            s[10] += 1
+            if last_view[n] != view:
+                last_view[n] = view
+                n_views[n] += 1
+    return height, count
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _nearest_pixels(depth, k, t, voxel, table, keys, xyz):  # type: ignore[no-untyped-def]
+    height, width = depth.shape
+    best = np.full(len(xyz), np.inf, np.float32)
+    pixel = np.empty(len(xyz), np.uint32)
+    touched = np.empty(min(len(xyz), height * width), np.int32)
+    count = 0
+    for y in range(height):
+        for x in range(width):
+            z = depth[y, x]
+            if not z > 0:
+                continue
+            wx, wy, wz = _world(x, y, z, k, t)
+            n = table[_slot(_pack(np.floor(wx / voxel), np.floor(wy / voxel), np.floor(wz / voxel)), table, keys)]
+            distance = (wx - xyz[n, 0]) ** 2 + (wy - xyz[n, 1]) ** 2 + (wz - xyz[n, 2]) ** 2
+            if best[n] == np.inf:
+                touched[count] = n
+                count += 1
+            if distance < best[n]:
+                best[n] = distance
+                pixel[n] = y * width + x
+    voxels = touched[:count].copy()
+    return voxels, pixel[voxels]

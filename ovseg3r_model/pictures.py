@@ -1,0 +1,138 @@
+"""Pictures for people: clouds from outside, masks over frames. Drawn with numpy and numba alone, so they work on any machine and are bit-identical."""
+
+import io
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from ovseg3r_model.records import Correspondence, Float32, Float64, Int32, Points, UInt8, UInt32, Views
+
+BACKGROUND = np.array([24, 26, 30], np.uint8)
+
+
+def id_colors(ids: NDArray[np.integer]) -> UInt8:
+    """(...,3) uint8: a steady, well-spread colour for each id; 0 is dark grey."""
+    hue = (ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)).astype(np.uint32)
+    hsv = np.stack([hue % 180, 110 + (hue // 180) % 110, 150 + (hue // 19800) % 106], axis=-1).astype(np.uint8)
+    rgb = cv2.cvtColor(hsv.reshape(1, -1, 3), cv2.COLOR_HSV2RGB).reshape(hsv.shape)
+    out: UInt8 = np.where((ids == 0)[..., None], np.uint8(58), rgb).astype(np.uint8)
+    return out
+
+
+def overlay(rgb: UInt8, ids: UInt32, labels: dict[int, str]) -> UInt8:
+    """A frame (H,W,3) with its id map (H,W) in colour, borders drawn, and each label written into its mask."""
+    out = np.where((ids > 0)[..., None], 0.5 * rgb + 0.5 * id_colors(ids), rgb).astype(np.uint8)
+    border = np.zeros(ids.shape, bool)
+    border[:, 1:] |= ids[:, 1:] != ids[:, :-1]
+    border[1:] |= ids[1:] != ids[:-1]
+    out[border] = 255
+    picture = Image.fromarray(out)
+    draw = ImageDraw.Draw(picture)
+    for i in np.unique(ids[ids > 0]):
+        inside = (ids == i).astype(np.uint8)
+        distance = cv2.distanceTransform(np.pad(inside, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        y, x = np.unravel_index(int(distance.argmax()), ids.shape)
+        if distance[y, x] >= 5:
+            draw.text((int(x), int(y)), labels.get(int(i), ""), fill="white", stroke_fill="black", stroke_width=1, anchor="mm")
+    return np.asarray(picture)
+
+
+def cloud(xyz: Float32, rgb: UInt8, views: Views, spacing: float, size: tuple[int, int] = (1600, 900)) -> UInt8:
+    """The cloud as seen by somebody who stands behind and above the cameras and looks into the scene, (h,w,3) uint8.
+
+    Up is the cameras' mean up. Points nearer than the scene's middle that hide it (ceiling, the near wall) are cut away.
+    """
+    up = -views.world_from_camera[:, :3, 1].mean(axis=0)
+    up /= np.linalg.norm(up)
+    low, high = np.percentile(xyz, 1, axis=0), np.percentile(xyz, 99, axis=0)
+    middle = (low + high) / 2
+    radius = float(np.linalg.norm(high - low)) / 2
+    forward = middle - views.world_from_camera[:, :3, 3].mean(axis=0)
+    forward -= up * (forward @ up)
+    if np.linalg.norm(forward) < 0.15 * radius:  # cameras all around: look along the longer horizontal side of the scene
+        forward = views.world_from_camera[0, :3, 2] - up * (views.world_from_camera[0, :3, 2] @ up)
+    forward /= np.linalg.norm(forward)
+    eye = middle - 1.55 * radius * forward + 1.05 * radius * up
+    camera = look_at(eye, middle - 0.1 * radius * up, up)
+    height = (xyz - middle) @ up
+    ceiling = np.percentile(height, 99.5) - 0.12 * (np.percentile(height, 99.5) - np.percentile(height, 0.5))
+    keep = (height < ceiling) & ((xyz - middle) @ forward > -0.8 * radius)
+    return splat(xyz[keep], rgb[keep], _framing(xyz[keep], camera, size), camera, size, spacing)
+
+
+def _framing(xyz: Float32, world_from_camera: Float64, size: tuple[int, int]) -> Float64:
+    """Intrinsics (3,3) that fill the picture with all but the outermost of the points."""
+    local = (xyz - world_from_camera[:3, 3]) @ world_from_camera[:3, :3]
+    plane = local[:, :2] / np.maximum(local[:, 2:], 1e-6)
+    low, high = np.percentile(plane, 0.5, axis=0), np.percentile(plane, 99.5, axis=0)
+    focal = 0.92 * float(np.min(np.array(size) / np.maximum(high - low, 1e-9)))
+    center = (np.array(size) - 1) / 2 - focal * (low + high) / 2
+    return np.array([[focal, 0, center[0]], [0, focal, center[1]], [0, 0, 1]])
+
+
+def look_at(eye: Float64, target: Float64, up: Float64) -> Float64:
+    """world_from_camera (4,4) of an OpenCV camera at ``eye`` that looks at ``target`` with ``up`` upwards in the picture."""
+    z = (target - eye) / np.linalg.norm(target - eye)
+    x = np.cross(z, up)
+    x /= np.linalg.norm(x)
+    out = np.eye(4)
+    out[:3, :4] = np.stack([x, np.cross(z, x), z, eye], axis=1)
+    return out
+
+
+def splat(
+    xyz: Float32, rgb: UInt8, intrinsics: Float64, world_from_camera: Float64, size: tuple[int, int], spacing: float
+) -> UInt8:
+    """Draws points (N,3) as squares of ``spacing`` (the points' distance in the world) through a camera; (h,w,3) uint8."""
+    r, t = world_from_camera[:3, :3], world_from_camera[:3, 3]
+    local = (xyz - t) @ r
+    out = np.tile(BACKGROUND, (size[1], size[0], 1))
+    depth = np.full((size[1], size[0]), np.inf, np.float32)
+    _splat(local.astype(np.float32), np.ascontiguousarray(rgb), intrinsics, np.float32(spacing), out, depth)
+    return out
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _splat(local, rgb, k, spacing, out, depth):  # type: ignore[no-untyped-def]
+    height, width = depth.shape
+    for i in range(len(local)):
+        z = local[i, 2]
+        if z <= 1e-6:
+            continue
+        x, y = k[0, 0] * local[i, 0] / z + k[0, 2], k[1, 1] * local[i, 1] / z + k[1, 2]
+        half = 0.75 * spacing * k[0, 0] / z
+        for v in range(max(0, int(np.ceil(y - half))), min(height - 1, int(np.floor(y + half))) + 1):
+            for u in range(max(0, int(np.ceil(x - half))), min(width - 1, int(np.floor(x + half))) + 1):
+                if z < depth[v, u]:
+                    depth[v, u] = z
+                    out[v, u] = rgb[i]
+
+
+def shaded(points: Points, colors: UInt8) -> UInt8:
+    """Colours (N,3) darkened by the angle to a light from above the left shoulder, so that shape shows in flat colours."""
+    light = np.array([0.4, 0.5, 0.77], np.float32)
+    lambert = 0.55 + 0.45 * np.abs(points.normal.astype(np.float32) @ light)
+    return (colors * lambert[:, None]).astype(np.uint8)
+
+
+def point_instances(correspondence: Correspondence, observation: UInt32, points: int) -> UInt32:
+    """(N,) uint32, for pictures only: the instance of each point's first labelled observation, 0 where there is none."""
+    out = np.zeros(points, np.uint32)
+    labelled = np.flatnonzero(observation)[::-1]  # reversed, so that the first one is written last
+    out[correspondence.point()[labelled]] = observation[labelled]
+    return out
+
+
+def superpoint_colors(superpoint: Int32) -> UInt8:
+    """(N,3) uint8."""
+    return id_colors(superpoint.astype(np.int64) + 1)
+
+
+def png(rgb: UInt8) -> bytes:
+    """The picture as PNG bytes."""
+    out = io.BytesIO()
+    Image.fromarray(rgb).save(out, "PNG")
+    return out.getvalue()

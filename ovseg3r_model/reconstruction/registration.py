@@ -1,0 +1,107 @@
+"""Depth seen from the colour camera: one place where the two cameras meet."""
+
+import numba
+import numpy as np
+
+from ovseg3r_model.errors import InputError
+from ovseg3r_model.records import Float32, Float64, Recording
+
+
+def registered_depth(recording: Recording, view: int) -> Float32:
+    """Depth of one frame on the colour camera's pixels.
+
+    Returns (H,W) float32 z-depth in the colour camera, metres; 0 where nothing was measured. Where both cameras are one, this is the depth
+    map itself; else every depth pixel is carried over and the nearest surface wins, so that what the colour camera cannot see is not there.
+
+    Raises:
+        InputError: the recording has no depth, or its depth map does not fit the frame.
+    """
+    if recording.depth is None or recording.depth_intrinsics is None or recording.intrinsics is None:
+        raise InputError(f"The source (read as {recording.source_format}) has no depth; a posed RGB-D recording is needed here.")
+    depth = np.ascontiguousarray(recording.depth[view], dtype=np.float32)
+    return register(
+        depth, recording.depth_intrinsics[view], recording.intrinsics[view], recording.color_from_depth, recording.size
+    )
+
+
+def register(
+    depth: Float32,
+    depth_intrinsics: Float64,
+    color_intrinsics: Float64,
+    color_from_depth: Float64 | None,
+    size: tuple[int, int],
+) -> Float32:
+    """Carries a depth map (Hd,Wd) from its own camera to the colour camera's picture of ``size`` (width, height).
+
+    See :func:`registered_depth`; ``color_from_depth`` (4,4) None means the identity.
+    """
+    width, height = size
+    transform = np.eye(4) if color_from_depth is None else color_from_depth
+    if depth.shape == (height, width) and np.allclose(depth_intrinsics, color_intrinsics) and np.allclose(transform, np.eye(4)):
+        return depth
+    # a depth pixel covers this many colour pixels, so that a coarser depth map leaves no holes
+    footprint = max(1, int(np.ceil(color_intrinsics[0, 0] / depth_intrinsics[0, 0] - 1e-3)))
+    out = np.zeros((height, width), np.float32)
+    _splat(depth, depth_intrinsics, color_intrinsics, np.ascontiguousarray(transform, np.float64), footprint, out)
+    return out
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _splat(depth, k_depth, k_color, transform, footprint, out):  # type: ignore[no-untyped-def]
+    height, width = out.shape
+    half = (footprint - 1) / 2.0
+    for y in range(depth.shape[0]):
+        for x in range(depth.shape[1]):
+            z = depth[y, x]
+            if not z > 0:
+                continue
+            px = (x - k_depth[0, 2]) / k_depth[0, 0] * z
+            py = (y - k_depth[1, 2]) / k_depth[1, 1] * z
+            qx = transform[0, 0] * px + transform[0, 1] * py + transform[0, 2] * z + transform[0, 3]
+            qy = transform[1, 0] * px + transform[1, 1] * py + transform[1, 2] * z + transform[1, 3]
+            qz = transform[2, 0] * px + transform[2, 1] * py + transform[2, 2] * z + transform[2, 3]
+            if qz <= 0:
+                continue
+            u0 = int(np.floor(k_color[0, 0] * qx / qz + k_color[0, 2] - half + 0.5))
+            v0 = int(np.floor(k_color[1, 1] * qy / qz + k_color[1, 2] - half + 0.5))
+            for v in range(max(v0, 0), min(v0 + footprint, height)):
+                for u in range(max(u0, 0), min(u0 + footprint, width)):
+                    if out[v, u] == 0 or qz < out[v, u]:
+                        out[v, u] = qz
+
+
+def drop_depth_edges(depth: Float32, ratio: float) -> Float32:
+    """The depth map (H,W) with 0 on both sides of every depth edge.
+
+    Two neighbouring pixels are an edge when their depths differ by more than ``ratio`` of the nearer one *and* the step is not the slope
+    that the surface already has on either side: a slanted wall stays, a silhouette goes (sensors invent points between both surfaces).
+    """
+    out = depth.copy()
+    _drop_edges(depth, ratio, out)
+    return out
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _drop_edges(depth, ratio, out):  # type: ignore[no-untyped-def]
+    height, width = depth.shape
+    for axis in range(2):
+        dy, dx = (0, 1) if axis == 0 else (1, 0)
+        for y in range(height - dy):
+            for x in range(width - dx):
+                a, b = depth[y, x], depth[y + dy, x + dx]
+                if a <= 0 or b <= 0:
+                    continue
+                limit = ratio * min(a, b)
+                step = b - a
+                if abs(step) <= limit:
+                    continue
+                sloped = False
+                if y >= dy and x >= dx:
+                    before = depth[y - dy, x - dx]
+                    sloped |= before > 0 and abs(step - (a - before)) <= limit
+                if y + 2 * dy < height and x + 2 * dx < width:
+                    after = depth[y + 2 * dy, x + 2 * dx]
+                    sloped |= after > 0 and abs(step - (after - b)) <= limit
+                if not sloped:
+                    out[y, x] = 0
+                    out[y + dy, x + dx] = 0
