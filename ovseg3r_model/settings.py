@@ -47,3 +47,13 @@ class SuperpointSettings(Settings):
     cut: EdgeCut = Field("majority", description="When 2D instance boundaries cut an edge (METHOD 1.5).")
     k_threshold: float = Field(0.01, gt=0, description="Felzenszwalb's k: larger gives larger superpoints.")
     min_points: int = Field(20, ge=1, description="Smaller superpoints join a neighbour, never across a cut.")
+
+
+class PipelineSettings(Settings):
+    """All that decides what a source's labels are."""
+
+    ingest: IngestSettings = IngestSettings()
+    reconstruct: ReconstructSettings = ReconstructSettings()
+    segment: SegmentSettings = SegmentSettings()
+    superpoints: SuperpointSettings = SuperpointSettings()
+    seed: int = Field(0, ge=0, description="Seed of every random choice; kept with the scene.")

@@ -1,0 +1,72 @@
+"""Stage ``reconstruct``: keyframes -> points, correspondences, cameras."""
+
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ovseg3r_model.reconstruction.protocol import build_reconstructor
+from ovseg3r_model.records import Correspondence, Points, Reconstruction, Views
+from ovseg3r_model.settings import ReconstructSettings
+from storage.arrays import read_array, write_array
+from storage.stages import Attempt, StageRef, Stages
+from tasks.ingest import load_recording
+from tasks.progress import announce
+from tasks.stage import run_stage
+
+_ARRAYS = {
+    "points": ("xyz", "rgb", "normal", "confidence"),
+    "correspondence": ("indptr", "view", "pixel"),
+    "views": ("intrinsics", "world_from_camera", "size", "frame", "time"),
+}
+
+
+@task(name="reconstruct", cache_policy=NO_CACHE, persist_result=False)
+def reconstruct(store_url: str, digest: str, keyframes: StageRef, settings: ReconstructSettings) -> StageRef:
+    """Reconstructs a scene. Raises InputError where the source lacks what the engine needs."""
+
+    def work(_: Stages, attempt: Attempt) -> dict[str, Any]:
+        recording = load_recording(keyframes)
+        engine = build_reconstructor(settings, recording)
+        result = engine.reconstruct(recording, lambda done, total: announce("reconstruct", done, total))
+        _save(attempt, result)
+        return {
+            "engine": engine.name,
+            "points": len(result.points),
+            "observations": len(result.correspondence),
+            "quality": result.quality,
+            "notes": list(result.notes),
+        }
+
+    return run_stage(store_url, "reconstruct", digest, work)
+
+
+def load_reconstruction(ref: StageRef) -> Reconstruction:
+    """The reconstruction as stored, in memory."""
+    group = ref.group()
+    attributes = group.attrs.asdict()
+    parts = {part: {name: read_array(group, f"{part}/{name}") for name in names} for part, names in _ARRAYS.items()}
+    return Reconstruction(
+        points=Points(**parts["points"]),
+        correspondence=Correspondence(**parts["correspondence"]),
+        views=Views(**parts["views"]),
+        scale_known=bool(attributes["scale_known"]),
+        world_frame=str(attributes["world_frame"]),
+        voxel_size=float(attributes["voxel_size"]),
+        quality=dict(ref.summary["quality"]),
+        notes=tuple(ref.summary["notes"]),
+    )
+
+
+def _save(attempt: Attempt, result: Reconstruction) -> None:
+    group = attempt.group()
+    group.attrs.update(
+        {
+            "scale_known": result.scale_known,
+            "world_frame": result.world_frame,
+            "voxel_size": result.voxel_size,
+        }
+    )
+    for part, names in _ARRAYS.items():
+        for name in names:
+            write_array(group, f"{part}/{name}", getattr(getattr(result, part), name))

@@ -1,0 +1,41 @@
+"""The habit every stage shares: reuse what is committed, else work in an attempt and commit it."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from storage.stages import Attempt, StageRef, Stages
+from storage.store import Store
+from tasks.progress import announce
+
+logger = logging.getLogger("ovseg3r.stage")
+
+
+def run_stage(store_url: str, stage: str, digest: str, work: Callable[[Stages, Attempt], dict[str, Any]]) -> StageRef:
+    """The stage's committed output; ``work`` fills an attempt and returns its summary when there is none yet.
+
+    What an attempt wrote before an error is deleted at once; what a killed one wrote is never seen and falls to garbage collection.
+    """
+    stages = Stages(Store.open(store_url))
+    known = stages.committed(stage, digest)
+    if known is not None:
+        announce(stage, 1, 1, reused=True)
+        return known
+    attempt = stages.begin(stage, digest)
+    start = time.perf_counter()
+    try:
+        summary = work(stages, attempt)
+    except Exception:
+        _discard(stages, attempt)
+        raise
+    seconds = time.perf_counter() - start
+    logger.info("%s done in %.1f s", stage, seconds)
+    return stages.commit(attempt, summary, seconds)
+
+
+def _discard(stages: Stages, attempt: Attempt) -> None:
+    try:
+        stages.discard(attempt)
+    except Exception as error:  # the first error is the one to report
+        logger.warning("could not clean up after a failed %s stage: %s", attempt.stage, error)
