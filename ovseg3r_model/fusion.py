@@ -24,8 +24,14 @@ from ovseg3r_model.records import (
     Views,
 )
 
-NORMAL_NEIGHBOURS = 16
-"""Points that a normal is fitted to, itself included: at 2 cm about a hand's breadth."""
+NORMAL_STEP = 4
+"""Half the baseline of a pixel's normal in pixels; nearer pixels only where a depth map has holes or edges."""
+
+NORMAL_SLOPE = 0.1
+"""A step in depth over the baseline larger than this share of the depth is an edge, not a slope."""
+
+NORMAL_NEIGHBOURS = 9
+"""Points that a normal is the mean of, itself included."""
 
 _BITS = 21  # per axis in a voxel key
 _OFFSET = 1 << (_BITS - 1)
@@ -46,8 +52,10 @@ def fuse(
 ) -> tuple[Points, Correspondence]:
     """Fuses all views' pixels into one point per occupied voxel.
 
-    A point is the confidence-weighted mean of the pixels in its voxel, its normal a plane fit over its neighbours, turned to the cameras;
-    its confidence is the pixels' mean confidence times n / (n + 1) for n views. Points are in Morton order, so neighbours lie near in memory.
+    A point is the confidence-weighted mean of the pixels in its voxel; its confidence is the pixels' mean confidence times n / (n + 1) for
+    n views. Its normal is the mean of the depth maps' normals there and at its nearest points: a plane fit to the points would do worse, as
+    noise makes a surface several voxels thick, while each depth map by itself is smooth. Points are in Morton order, so neighbours lie near
+    in memory.
 
     Args:
         views: the V cameras.
@@ -82,18 +90,19 @@ class _Grid:
         self.count = 0
         self.table = np.full(1 << 16, -1, np.int32)
         self.keys = np.empty(1 << 14, np.int64)
-        # weight, weighted offset from the voxel's centre (3), weighted colour (3), direction to the cameras (3), pixels
-        self.sums = np.zeros((1 << 14, 11), np.float64)
+        # weight, weighted offset from the voxel's centre (3), weighted colour (3), weighted normal (3), weighted direction to the camera (3), pixels
+        self.sums = np.zeros((1 << 14, 14), np.float64)
         self.last_view = np.full(1 << 14, -1, np.int32)
         self.n_views = np.zeros(1 << 14, np.int32)
         self.xyz = np.empty((0, 3), np.float32)
 
     def add(self, view: int, pixels: DepthView, intrinsics: Float64, world_from_camera: Float64) -> None:
+        normal = depth_normals(pixels.depth, intrinsics)
         y = 0
         while y < pixels.depth.shape[0]:
             self._reserve(pixels.depth.shape[1])
             y, self.count = _add_rows(
-                y, view, pixels.depth, pixels.rgb, pixels.confidence, intrinsics, world_from_camera, self.voxel,
+                y, view, pixels.depth, normal, pixels.rgb, pixels.confidence, intrinsics, world_from_camera, self.voxel,
                 self.table, self.keys, self.sums, self.last_view, self.n_views, self.count,
             )  # fmt: skip
             if self.count < 0:
@@ -130,45 +139,59 @@ class _Grid:
 
     def points(self, order: Int64) -> Points:
         sums, xyz = self.sums[order], np.ascontiguousarray(self.xyz[order])
-        weight, pixels, n_views = sums[:, 0], sums[:, 10], self.n_views[order]
+        weight, pixels, n_views = sums[:, 0], sums[:, 13], self.n_views[order]
         return Points(
             xyz=xyz,
             rgb=np.clip(np.rint(sums[:, 4:7] / weight[:, None]), 0, 255).astype(np.uint8),
-            normal=fit_normals(xyz, sums[:, 7:10]).astype(np.float16),
+            normal=_smooth_normals(xyz, sums[:, 7:10], sums[:, 10:13]).astype(np.float16),
             confidence=(weight / pixels * n_views / (n_views + 1)).astype(np.float16),
         )
 
 
-def fit_normals(xyz: Float32, towards: Float64) -> Float64:
-    """(N,3) unit normals of a plane fit over each point's nearest neighbours, on the side of the directions ``towards`` (N,3)."""
-    k = min(NORMAL_NEIGHBOURS, len(xyz))
-    neighbours, _ = pgeof.knn_search(xyz, xyz, k)
-    # smallest eigenvector of the neighbourhood's covariance
-    _, vectors = np.linalg.eigh(_covariances(xyz, neighbours))
-    normal: Float64 = np.ascontiguousarray(vectors[:, :, 0])
-    away = np.einsum("nk,nk->n", normal, towards) < 0
-    normal[away] *= -1
-    return normal
+def _smooth_normals(xyz: Float32, summed: Float64, towards: Float64) -> Float64:
+    """(N,3) unit normals: the sum over each point's neighbours; towards the cameras where no depth map had a normal."""
+    neighbours, _ = pgeof.knn_search(xyz, xyz, min(NORMAL_NEIGHBOURS, len(xyz)))
+    normal: Float64 = summed[neighbours].sum(axis=1)
+    unknown = np.linalg.norm(normal, axis=1) < 1e-9
+    normal[unknown] = towards[unknown]
+    return normal / np.linalg.norm(normal, axis=1, keepdims=True)
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _covariances(xyz, neighbours):  # type: ignore[no-untyped-def]
-    n, k = neighbours.shape
-    out = np.empty((n, 3, 3))
-    mean = np.empty(3)
-    for i in range(n):
-        for a in range(3):
-            mean[a] = 0.0
-            for j in range(k):
-                mean[a] += xyz[neighbours[i, j], a]
-            mean[a] /= k
-        for a in range(3):
-            for b in range(a, 3):
-                total = 0.0
-                for j in range(k):
-                    total += (xyz[neighbours[i, j], a] - mean[a]) * (xyz[neighbours[i, j], b] - mean[b])
-                out[i, a, b] = total
-                out[i, b, a] = total
+def depth_normals(depth, k):  # type: ignore[no-untyped-def]
+    """(H,W,3) float32 unit normals of a depth map (H,W) in the camera's frame, towards the camera; zero where there is none.
+
+    From the differences over ``NORMAL_STEP`` pixels to either side, or over fewer where those are not on the surface.
+    """
+    height, width = depth.shape
+    out = np.zeros((height, width, 3), np.float32)
+    for y in range(height):
+        for x in range(width):
+            z = depth[y, x]
+            if not z > 0:
+                continue
+            step = NORMAL_STEP
+            while step > 0:
+                if step <= x < width - step and step <= y < height - step:
+                    left, right, up, down = depth[y, x - step], depth[y, x + step], depth[y - step, x], depth[y + step, x]
+                    limit = NORMAL_SLOPE * z
+                    if (
+                        min(left, right, up, down) > 0
+                        and max(abs(left - z), abs(right - z), abs(up - z), abs(down - z)) < limit
+                    ):
+                        ax = ((x + step - k[0, 2]) * right - (x - step - k[0, 2]) * left) / k[0, 0]
+                        ay = (y - k[1, 2]) * (right - left) / k[1, 1]
+                        az = right - left
+                        bx = (x - k[0, 2]) * (down - up) / k[0, 0]
+                        by = ((y + step - k[1, 2]) * down - (y - step - k[1, 2]) * up) / k[1, 1]
+                        bz = down - up
+                        # down x right: towards the camera
+                        nx, ny, nz = by * az - bz * ay, bz * ax - bx * az, bx * ay - by * ax
+                        length = np.sqrt(nx * nx + ny * ny + nz * nz)
+                        if length > 0:
+                            out[y, x, 0], out[y, x, 1], out[y, x, 2] = nx / length, ny / length, nz / length
+                        break
+                step //= 2
     return out
 
 
@@ -249,7 +272,7 @@ def _pack(i, j, k):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _add_rows(first, view, depth, rgb, confidence, k, t, voxel, table, keys, sums, last_view, n_views, count):  # type: ignore[no-untyped-def]
+def _add_rows(first, view, depth, normal, rgb, confidence, k, t, voxel, table, keys, sums, last_view, n_views, count):  # type: ignore[no-untyped-def]
     """Adds picture rows from ``first`` on until the arrays may run out of room; returns the next row and the number of voxels
     (-1: a point out of the grid's range)."""
     height, width = depth.shape
@@ -281,10 +304,13 @@ def _add_rows(first, view, depth, rgb, confidence, k, t, voxel, table, keys, sum
             s[4] += w * rgb[y, x, 0]
             s[5] += w * rgb[y, x, 1]
             s[6] += w * rgb[y, x, 2]
-            s[7] += t[0, 3] - wx
-            s[8] += t[1, 3] - wy
-            s[9] += t[2, 3] - wz
-            s[10] += 1
+            for a in range(3):
+                for c in range(3):
+                    s[7 + a] += w * t[a, c] * normal[y, x, c]
+            s[10] += w * (t[0, 3] - wx)
+            s[11] += w * (t[1, 3] - wy)
+            s[12] += w * (t[2, 3] - wz)
+            s[13] += 1
             if last_view[n] != view:
                 last_view[n] = view
                 n_views[n] += 1

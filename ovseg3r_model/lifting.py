@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numba
 import numpy as np
 
 from ovseg3r_model.errors import InputError
@@ -78,11 +79,18 @@ def gather_instances(view_masks: Iterable[ViewMasks]) -> Instances:
 
 def boxes(ids: UInt32, count: int) -> UInt16:
     """(count,4) uint16: x0, y0, x1, y1 (all inside) of the ids 1..count in a map (H,W); 0, 0, 0, 0 where an id has no pixel."""
-    y, x = np.nonzero(ids)
-    of = ids[y, x].astype(np.int64) - 1
     low = np.full((count, 2), np.iinfo(np.int64).max)
     high = np.zeros((count, 2), np.int64)
-    np.minimum.at(low, of, np.stack([x, y], axis=1))
-    np.maximum.at(high, of, np.stack([x, y], axis=1))
+    _extend(np.ascontiguousarray(ids), low, high)
     low[low > high] = 0
     return np.concatenate([low, high], axis=1).astype(np.uint16)
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _extend(ids, low, high):  # type: ignore[no-untyped-def]
+    for y in range(ids.shape[0]):
+        for x in range(ids.shape[1]):
+            k = np.int64(ids[y, x]) - 1
+            if k >= 0:
+                low[k, 0], low[k, 1] = min(low[k, 0], x), min(low[k, 1], y)
+                high[k, 0], high[k, 1] = max(high[k, 0], x), max(high[k, 1], y)

@@ -20,6 +20,8 @@ class Settings(BaseModel):
 class IngestSettings(Settings):
     source_format: SourceFormat = Field("auto", description="How to read the source; auto looks at what is there.")
     max_views: int = Field(200, ge=2, le=65535, description="Most keyframes to take from one source.")
+    color_intrinsics: Pinhole | None = Field(None, description="fx, fy, cx, cy of the colour camera, instead of the source's.")
+    depth_intrinsics: Pinhole | None = Field(None, description="fx, fy, cx, cy of the depth camera, instead of the source's.")
 
 
 class ReconstructSettings(Settings):
@@ -30,8 +32,6 @@ class ReconstructSettings(Settings):
     edge_ratio: float = Field(
         0.03, gt=0, description="A pixel whose depth differs by more than this share from a neighbour's, beyond its slope, is an edge."
     )
-    color_intrinsics: Pinhole | None = Field(None, description="fx, fy, cx, cy of the colour camera, instead of the source's.")
-    depth_intrinsics: Pinhole | None = Field(None, description="fx, fy, cx, cy of the depth camera, instead of the source's.")
 
 
 class SegmentSettings(Settings):

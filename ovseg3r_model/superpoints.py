@@ -55,11 +55,11 @@ def knn_edges(xyz: Float32, neighbours: int) -> Int32:
 
 
 def _segment(points: Points, edges: Int32, settings: SuperpointSettings) -> Int32:
-    bits = np.empty(len(edges), np.uint32)
-    _edge_weights(points.xyz, points.normal.astype(np.float32), edges, bits)
-    order = _sort(bits)
+    weights = np.empty(len(edges), np.float32)
+    _edge_weights(points.xyz, points.normal.astype(np.float32), edges, weights)
+    order = _sort(weights.view(np.uint32))  # the bits of non-negative floats sort like the numbers
     parent = np.arange(len(points), dtype=np.int32)
-    _felzenszwalb(edges, bits.view(np.float32), order, settings.k_threshold, settings.min_points, parent)
+    _felzenszwalb(edges, weights, order, settings.k_threshold, settings.min_points, parent)
     out = np.empty(len(points), np.int32)
     _number(parent, out)
     return out
@@ -107,9 +107,7 @@ def _keep_edges(edges, indptr, view, observation, rule, keep):  # type: ignore[n
 
 
 @numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def _edge_weights(xyz, normal, edges, bits):  # type: ignore[no-untyped-def]
-    """The weights as the bit patterns of non-negative float32, which sort like the numbers."""
-    weights = bits.view(np.float32)
+def _edge_weights(xyz, normal, edges, weights):  # type: ignore[no-untyped-def]
     for e in numba.prange(len(edges)):
         i, j = edges[e, 0], edges[e, 1]
         dot = normal[i, 0] * normal[j, 0] + normal[i, 1] * normal[j, 1] + normal[i, 2] * normal[j, 2]

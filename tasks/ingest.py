@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.keyframes import choose_keyframes
+from ovseg3r_model.reconstruction.registration import with_intrinsics
 from ovseg3r_model.records import Recording, subset
 from ovseg3r_model.settings import IngestSettings
 from ovseg3r_model.sources import open_recording
@@ -25,6 +26,7 @@ def ingest(store_url: str, digest: str, source: str, settings: IngestSettings) -
 
     def work(_: Stages, attempt: Attempt) -> dict[str, Any]:
         recording = open_recording(Path(source), settings.source_format)
+        recording = with_intrinsics(recording, settings.color_intrinsics, settings.depth_intrinsics)
         chosen = choose_keyframes(recording, settings.max_views)
         keyframes = subset(recording, chosen)
         _save(attempt, keyframes)

@@ -29,7 +29,7 @@ def plan(source: Path, scene_id: str, settings: PipelineSettings) -> Plan:
     Raises:
         InputError: the source or the masks cannot be read.
     """
-    content = source_digest(source)
+    content = source_digest(source, settings.ingest.source_format)
     masks = inputs_digest(settings.segment)
     segment = settings.segment.model_dump(mode="json", exclude={"masks"})
     configs: dict[str, dict[str, Any]] = {

@@ -1,7 +1,5 @@
 """Engine ``posed-rgbd``: depth and poses are given; what is left is registration, cleaning, fusion, and distrust of the calibration."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from ovseg3r_model.errors import InputError
@@ -9,21 +7,19 @@ from ovseg3r_model.fusion import DepthView, fuse
 from ovseg3r_model.reconstruction.calibration import check_alignment
 from ovseg3r_model.reconstruction.protocol import Progress, no_progress
 from ovseg3r_model.reconstruction.registration import drop_depth_edges, register
-from ovseg3r_model.records import Float32, Float64, Recording, Reconstruction, Views
-from ovseg3r_model.settings import Pinhole, ReconstructSettings
+from ovseg3r_model.records import Float32, Recording, Reconstruction, Views
+from ovseg3r_model.settings import ReconstructSettings
 
 
 class PosedRgbd:
     """See the module; an implementation of :class:`ovseg3r_model.reconstruction.protocol.Reconstructor`."""
 
     name = "posed-rgbd"
-    version = 1
 
     def __init__(self, settings: ReconstructSettings) -> None:
         self.settings = settings
 
     def reconstruct(self, recording: Recording, progress: Progress = no_progress) -> Reconstruction:
-        recording = self._with_given_intrinsics(recording)
         if recording.depth is None or recording.world_from_camera is None or recording.intrinsics is None:
             raise InputError(
                 f"posed-rgbd needs depth, poses and intrinsics, but the source (read as {recording.source_format}) lacks one of them; "
@@ -77,19 +73,3 @@ class PosedRgbd:
         depth = depth.copy()
         depth[bad] = 0
         return depth
-
-    def _with_given_intrinsics(self, recording: Recording) -> Recording:
-        color, depth = self.settings.color_intrinsics, self.settings.depth_intrinsics
-        if color is not None:
-            recording = replace(recording, intrinsics=_tiled(color, len(recording)))
-        if depth is not None and recording.depth is not None:
-            recording = replace(recording, depth_intrinsics=_tiled(depth, len(recording)))
-        return recording
-
-
-def _tiled(pinhole: Pinhole, count: int) -> Float64:
-    """(F,3,3) of one camera (fx, fy, cx, cy)."""
-    fx, fy, cx, cy = pinhole
-    if fx <= 0 or fy <= 0:
-        raise InputError(f"Intrinsics {pinhole} are not a camera: fx and fy must be positive; give fx,fy,cx,cy in pixels.")
-    return np.tile(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64), (count, 1, 1))

@@ -1,6 +1,6 @@
 """What every reconstruction engine is, and where a new one goes.
 
-A new engine: one file in this folder with a class that has ``name``, ``version`` and ``reconstruct``; its name in the ``Literal`` of
+A new engine: one file in this folder with a class that has ``name`` and ``reconstruct``; its name in the ``Literal`` of
 ``ReconstructSettings.engine``; one line in ``build_reconstructor``; a three-line class in ``tests/contracts/test_reconstructors.py``.
 """
 
@@ -21,8 +21,6 @@ def no_progress(done: int, total: int) -> None:
 
 class Reconstructor(Protocol):
     name: str
-    version: int
-    """Raised whenever the same input would give other numbers."""
 
     def reconstruct(self, recording: Recording, progress: Progress = no_progress) -> Reconstruction:
         """Points, correspondences and cameras of the keyframes in ``recording``.

@@ -1,10 +1,36 @@
 """Depth seen from the colour camera: one place where the two cameras meet."""
 
+from dataclasses import replace
+
 import numba
 import numpy as np
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.records import Float32, Float64, Recording
+from ovseg3r_model.settings import Pinhole
+
+
+def with_intrinsics(recording: Recording, color: Pinhole | None, depth: Pinhole | None) -> Recording:
+    """The recording with the given cameras (fx, fy, cx, cy in pixels) instead of the source's own; None keeps the source's.
+
+    Raises:
+        InputError: a focal length is not positive, or a depth camera is given for a source without depth.
+    """
+    if depth is not None and recording.depth is None:
+        raise InputError("--depth-intrinsics is given, but the source has no depth; leave it out.")
+    if color is not None:
+        recording = replace(recording, intrinsics=_tiled(color, len(recording)))
+    if depth is not None:
+        recording = replace(recording, depth_intrinsics=_tiled(depth, len(recording)))
+    return recording
+
+
+def _tiled(pinhole: Pinhole, count: int) -> Float64:
+    """(F,3,3) of one camera."""
+    fx, fy, cx, cy = pinhole
+    if not (fx > 0 and fy > 0):
+        raise InputError(f"Intrinsics {pinhole} are no camera: fx and fy must be positive; give fx,fy,cx,cy in pixels.")
+    return np.tile(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64), (count, 1, 1))
 
 
 def registered_depth(recording: Recording, view: int) -> Float32:

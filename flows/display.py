@@ -1,0 +1,195 @@
+"""What people see: a progress bar in a terminal, log lines elsewhere, tables at the end."""
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from storage.catalog_rows import CatalogRow
+from storage.garbage import GcReport
+from tasks.progress import Progress as StageProgress
+from tasks.progress import listening
+
+if TYPE_CHECKING:
+    from flows.doctor import Finding
+    from flows.generate_labels import SceneResult
+
+
+def _console() -> Console:
+    # a table that does not fit a pipe's imagined 80 columns would be cut; there it may be as wide as it needs
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+@contextmanager
+def progress_shown(quiet: bool = False) -> Iterator[None]:
+    """Inside, the stages' progress is shown on stderr: as bars in a terminal, as log lines elsewhere, not at all when ``quiet``."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("ovseg3r")
+    logger.addHandler(handler)
+    logger.propagate = False
+    terminal = sys.stderr.isatty()
+    logger.setLevel(logging.WARNING if quiet or terminal else logging.INFO)
+    try:
+        if terminal and not quiet:
+            with _bars():
+                yield
+        else:
+            yield
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def _bars() -> Iterator[None]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        known: dict[tuple[str, str], TaskID] = {}
+
+        def listener(event: StageProgress) -> None:
+            key = (event.scene_id, event.stage)
+            if key not in known:
+                known[key] = bars.add_task(f"{event.scene_id}: {event.stage}", total=event.total)
+            text = f"{event.scene_id}: {event.stage}" + (" (reused)" if event.reused else "")
+            bars.update(known[key], completed=event.done, total=event.total, description=text)
+
+        with listening(listener):
+            yield
+
+
+def show_results(results: "Sequence[SceneResult]") -> None:
+    """The summary of a labelling run: a table, then every warning and failure in full."""
+    console = _console()
+    table = Table(title="Scenes")
+    for name in ("scene", "status"):
+        table.add_column(name, overflow="fold")
+    for name in ("views", "points", "2D instances", "superpoints", "labelled", "seconds"):
+        table.add_column(name, justify="right")
+    for r in results:
+        counts = ["-"] * 5
+        if r.row is not None:
+            row = r.row
+            counts = [f"{n:,}" for n in (row.views, row.points, row.instances, row.superpoints)]
+            counts.append(f"{row.quality.get('labelled_share', float('nan')):.0%}")
+        table.add_row(r.scene_id, r.status, *counts, f"{r.seconds:.1f}")
+    console.print(table)
+    for r in results:
+        for note in r.notes:
+            console.print(f"note: {r.scene_id}: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        if r.status == "unchanged":
+            console.print(f"{r.scene_id}: already published with these settings, nothing to do.", markup=False, soft_wrap=True)
+        elif r.message:
+            console.print(f"error: {r.scene_id}: {r.message}", style="red", markup=False, highlight=False, soft_wrap=True)
+        if r.row is not None:
+            console.print(f"{r.scene_id}: {r.row.uri}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_catalog(rows: Sequence[CatalogRow]) -> None:
+    """One line a scene."""
+    table = Table(title="Published scenes")
+    for name in ("scene", "digest", "published (UTC)"):
+        table.add_column(name, overflow="fold")
+    for name in ("views", "points", "2D instances", "labels", "superpoints", "MB"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        counts = (row.views, row.points, row.instances, len(row.label_histogram), row.superpoints)
+        table.add_row(
+            row.scene_id, row.digest[:12], row.published_at[:19], *(f"{n:,}" for n in counts), f"{row.bytes / 1e6:.1f}"
+        )
+    _console().print(table)
+
+
+def show_scene(description: dict[str, Any]) -> None:
+    """Everything of one scene, section by section."""
+    console = _console()
+    arrays = Table(title=f"Scene {description['scene_id']}")
+    for name in ("array", "shape", "dtype"):
+        arrays.add_column(name)
+    arrays.add_column("stored MB", justify="right")
+    arrays.add_column("ratio", justify="right")
+    for array in description["arrays"]:
+        shape = " x ".join(f"{n:,}" for n in array["shape"])
+        arrays.add_row(array["name"], shape, array["dtype"], f"{array['stored_bytes'] / 1e6:.2f}", f"{array['ratio']:.1f}")
+    console.print(arrays)
+    for section in ("counts", "labels", "quality", "timings", "stages", "engines", "software", "notes", "faults", "pictures"):
+        value = description.get(section)
+        if value:
+            console.print(section, style="bold")
+            _print_values(console, value)
+    console.print("settings", style="bold")
+    for stage, settings in description["settings"].items():
+        console.print(f"  {stage}: {settings}", markup=False, soft_wrap=True)
+    for name in ("uri", "source", "source_digest", "digest", "content_digest", "published_at", "seed", "bytes"):
+        console.print(f"{name}: {description[name]}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_values(console: Console, value: Any) -> None:
+    items = value.items() if isinstance(value, dict) else ((None, v) for v in value)
+    for name, item in items:
+        text = f"{item:.4g}" if isinstance(item, float) else str(item)
+        console.print(f"  {text}" if name is None else f"  {name}: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_garbage(report: GcReport) -> None:
+    """What went, or would go."""
+    console = _console()
+    verb = "would remove" if report.dry_run else "removed"
+    console.print(
+        f"{verb} {report.objects:,} objects, {report.bytes / 1e6:.1f} MB: {report.attempts} unfinished attempts, {report.parts} sets of parts, "
+        f"{report.outputs} stage outputs, {report.scenes} replaced scenes, {report.leftovers} scenes never listed, {report.temporary} temporary files",
+        soft_wrap=True,
+    )
+    if report.dry_run and report.objects:
+        console.print("run again with --delete to remove them")
+
+
+def show_findings(findings: "Sequence[Finding]") -> None:
+    """The doctor's report."""
+    console = _console()
+    table = Table(title="Environment")
+    for name in ("", "what", "state", "what to do"):
+        table.add_column(name, overflow="fold")
+    for f in findings:
+        mark = "ok" if f.good else ("MISSING" if f.needed else "-")
+        table.add_row(mark, f.what, f.state, f.advice)
+    console.print(table)
+
+
+def show_demo(report: dict[str, Any]) -> None:
+    """The demo's scores and where its pictures are."""
+    console = _console()
+    scene = report["scene"]
+    console.print(
+        f"\nRoom {report['seed']}: {report['objects']} objects ({report['flat_objects']} of them flat), {scene['views']} views, {scene['points']:,} points, "
+        f"{scene['instances']:,} 2D instances",
+        highlight=False,
+        soft_wrap=True,
+    )
+    timing = Table(title="Seconds per stage")
+    for name in report["timings"]:
+        timing.add_column(name, justify="right")
+    timing.add_row(*(f"{seconds:.1f}" for seconds in report["timings"].values()))
+    console.print(timing)
+    table = Table(title="Superpoints against the room's truth")
+    for name in ("", "superpoints", "purity", "boundary recall", "oracle AP", "oracle AP, flat objects"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, q in report["superpoints"].items():
+        figures = (q["purity"], q["boundary_recall"], q["oracle_ap"], q["oracle_ap_flat"])
+        table.add_row(name, f"{q['superpoints']:,}", *(f"{100 * x:.1f}" for x in figures))
+    console.print(table)
+    lifted = report["lifted"]
+    console.print(
+        f"Lifted annotation: {lifted['accuracy']:.1%} of the labelled observations on the right object, {lifted['recall']:.1%} of the objects' observations "
+        f"rightly labelled, {lifted['name_accuracy']:.1%} with a right name",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print("Pictures:")
+    for path in report["pictures"]:
+        console.print(f"  {path}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Store: {report['store']}   (try: ovseg3r catalog --store {report['store']})", highlight=False, soft_wrap=True)

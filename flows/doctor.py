@@ -1,0 +1,89 @@
+"""What this machine has and lacks, with the one command that mends each lack."""
+
+import importlib
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ovseg3r_model.errors import InputError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. needed: nothing works without it; the others are options."""
+
+    what: str
+    state: str
+    good: bool
+    needed: bool = False
+    advice: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+_PACKAGES = (("prefect", "prefect"), ("zarr", "zarr"), ("obstore", "obstore"), ("pyarrow", "pyarrow"), ("numba", "numba"),
+             ("cv2", "opencv-python-headless"), ("av", "av"), ("skimage", "scikit-image"), ("pgeof", "pgeof"))  # fmt: skip
+
+
+def examine(store: str) -> list[Finding]:
+    """Looks at Python, the packages, Open3D's system libraries, the machine, the store and the engines."""
+    findings = [_python(), *(_package(module, name) for module, name in _PACKAGES), _open3d(), _machine(), _store(store)]
+    return findings + _server() + _engines()
+
+
+def _python() -> Finding:
+    good = sys.version_info >= (3, 11)
+    return Finding("Python", platform.python_version(), good, True, "" if good else "install Python 3.11 or newer")
+
+
+def _package(module: str, name: str) -> Finding:
+    try:
+        importlib.import_module(module)
+        return Finding(name, version(name), True, True)
+    except (ImportError, PackageNotFoundError) as error:
+        return Finding(name, str(error).splitlines()[0], False, True, "pip install -c constraints.txt -e .")
+
+
+def _open3d() -> Finding:
+    try:
+        open3d = importlib.import_module("open3d")
+        return Finding("Open3D", open3d.__version__, True, True)
+    except (ImportError, OSError) as error:
+        advice = "apt-get install -y libusb-1.0-0 libgl1 libgomp1" if "lib" in str(error) else "pip install -c constraints.txt -e ."
+        return Finding("Open3D", str(error).splitlines()[0], False, True, advice)
+
+
+def _machine() -> Finding:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return Finding("Machine", f"{os.cpu_count()} cores, {memory:.0f} GiB memory", True)
+
+
+def _store(store: str) -> Finding:
+    from storage.store import Store
+
+    try:
+        opened = Store.open(store)
+        opened.check_writable()
+    except (InputError, OSError) as error:
+        return Finding("Store", str(error), False, True, "name another with --store or OVSEG3R_STORE")
+    free = "" if opened.root is None else f", {shutil.disk_usage(opened.root).free / 1e9:.0f} GB free"
+    return Finding("Store", f"{opened.url} is writable{free}", True, True)
+
+
+def _server() -> list[Finding]:
+    url = os.environ.get("PREFECT_API_URL")
+    return [Finding("Prefect server", url or "none named: each run starts a private one", True)]
+
+
+def _engines() -> list[Finding]:
+    return [
+        Finding("Reconstruction: posed-rgbd", "ready", True, False, "needs depth and poses; no weights"),
+        Finding("Segmentation: imported", "ready", True, False, "needs --masks; no weights"),
+        Finding("Segmentation: regions", "ready", True, False, "for trying things out; no weights"),
+    ]

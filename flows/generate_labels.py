@@ -1,0 +1,148 @@
+"""The flow ``generate-labels``: sources -> published scenes. One page: who calls what."""
+
+import logging
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.settings import LabelParameters
+from ovseg3r_model.errors import InputError
+from ovseg3r_model.settings import PipelineSettings
+from ovseg3r_model.sources import scene_id_of
+from storage.catalog import Catalog
+from storage.catalog_rows import CatalogRow
+from storage.names import check_scene_id
+from storage.stages import StageRef
+from storage.store import Store
+from tasks.ingest import ingest
+from tasks.lift import lift
+from tasks.plan import plan
+from tasks.progress import of_scene
+from tasks.publish import publish
+from tasks.reconstruct import reconstruct
+from tasks.segment import segment
+from tasks.superpoints import superpoints
+
+logger = logging.getLogger("ovseg3r.flow")
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """What became of one source. ``row`` is its catalog row where it is published; ``message`` says why where it is not."""
+
+    source: str
+    scene_id: str
+    status: Literal["published", "unchanged", "bad-input", "failed"]
+    seconds: float
+    message: str = ""
+    row: CatalogRow | None = None
+    notes: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@flow(name="generate-labels", persist_result=False, validate_parameters=False)
+def generate_labels(parameters: LabelParameters) -> State[list[SceneResult]]:
+    """Labels every source; one that fails does not stop the rest. The state's data is a list of :class:`SceneResult`, failed if one is.
+
+    Raises:
+        InputError: the store is unusable, or two sources would become one scene.
+    """
+    store = Store.open(parameters.store)
+    store.check_writable()
+    scenes = name_scenes(parameters, store)
+    runner = label_scene.with_options(tags=["ovseg3r"])
+    futures = [runner.submit(source, scene_id, store.url, parameters.pipeline) for source, scene_id in scenes]
+    results = [future.result() for future in futures]
+    bad = [r for r in results if r.status in ("failed", "bad-input")]
+    if bad:
+        return Failed(message=f"{len(bad)} of {len(results)} scenes failed: {', '.join(r.scene_id for r in bad)}", data=results)
+    return Completed(data=results)
+
+
+@task(name="label-scene", task_run_name="label-{scene_id}", cache_policy=NO_CACHE, persist_result=False)
+def label_scene(source: str, scene_id: str, store_url: str, settings: PipelineSettings) -> SceneResult:
+    """One source from end to end; what fails is told, not raised, so that the other scenes go on."""
+    start = time.perf_counter()
+
+    def result(status: Literal["published", "unchanged", "bad-input", "failed"], **more: Any) -> SceneResult:
+        return SceneResult(source, scene_id, status, round(time.perf_counter() - start, 2), **more)
+
+    with of_scene(scene_id):
+        try:
+            row, notes, fresh = _label(source, scene_id, store_url, settings)
+        except InputError as error:
+            logger.info("%s: %s", scene_id, error)
+            return result("bad-input", message=str(error))
+        except Exception as error:
+            logger.error("%s failed:\n%s", scene_id, traceback.format_exc())
+            return result("failed", message=f"{type(error).__name__}: {error}")
+        return result("published" if fresh else "unchanged", row=row, notes=notes)
+
+
+def _label(
+    source: str, scene_id: str, store_url: str, settings: PipelineSettings
+) -> tuple[CatalogRow, tuple[str, ...], bool]:
+    """The catalog row, the notes for the user, and whether anything had to be published."""
+    todo = plan(Path(source), scene_id, settings)
+    listed = [row for row in Catalog(Store.open(store_url)).rows(latest_only=False) if row.scene_id == scene_id]
+    for row in listed:
+        if row.digest == todo.digests["publish"]:
+            return row, (), False
+        if row.source_digest != todo.source and row.source != source:
+            raise InputError(
+                f"{source}: scene {scene_id} is already published from another source ({row.source}); choose a name with --scene-id."
+            )
+    d = todo.digests
+    keyframes = ingest(store_url, d["ingest"], source, settings.ingest)
+    reconstruction = reconstruct(store_url, d["reconstruct"], keyframes, settings.reconstruct)
+    masks = segment(store_url, d["segment"], keyframes, settings.segment)
+    lifted = lift(store_url, d["lift"], reconstruction, masks)
+    grouped = superpoints(store_url, d["superpoints"], reconstruction, lifted, settings.superpoints)
+    stages: dict[str, StageRef] = {
+        "ingest": keyframes, "reconstruct": reconstruction, "segment": masks, "lift": lifted, "superpoints": grouped,
+    }  # fmt: skip
+    row = publish(store_url, todo, scene_id, source, stages)
+    notes = tuple(note for ref in stages.values() for note in ref.summary.get("notes", ()))
+    return row, notes, True
+
+
+def name_scenes(parameters: LabelParameters, store: Store) -> list[tuple[str, str]]:
+    """(source, scene id) of every source, absolute and checked.
+
+    Raises:
+        InputError: a given id is not usable, or two sources have one name.
+    """
+    if parameters.scene_id is not None:
+        if len(parameters.sources) != 1:
+            raise InputError(f"--scene-id names one scene, but {len(parameters.sources)} sources are given; leave it out.")
+        check_scene_id(parameters.scene_id)
+    seen: dict[str, str] = {}
+    for source in parameters.sources:
+        path = str(Path(source).expanduser().resolve())
+        scene_id = parameters.scene_id or scene_id_of(Path(path))
+        if scene_id in seen:
+            raise InputError(f"{seen[scene_id]} and {path} would both become scene {scene_id}; label them one by one with --scene-id.")
+        seen[scene_id] = path
+    return [(path, scene_id) for scene_id, path in seen.items()]
+
+
+def run(parameters: LabelParameters) -> list[SceneResult]:
+    """Runs the flow in this process and gives its results, also those of a run in which scenes failed.
+
+    Raises:
+        InputError: nothing could be started.
+    """
+    configured = generate_labels.with_options(task_runner=ThreadPoolTaskRunner(max_workers=parameters.workers))
+    state = configured(parameters, return_state=True)
+    results: list[SceneResult] = state.result()
+    return results

@@ -1,0 +1,129 @@
+"""A Prefect server for one run, where none is named: started quickly, alone, and never left behind.
+
+Prefect's own temporary server outlives a killed client; this one hangs on a pipe to its parent and ends with it, however that ends.
+Each run has a database of its own, copied from one that was migrated once, so that runs do not wait for each other's locks.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+}
+_START_SECONDS = 180
+
+
+@contextlib.contextmanager
+def prefect_server() -> Iterator[None]:
+    """Inside, flows of this process have a server: the one that PREFECT_API_URL names, else a private one.
+
+    To be entered before prefect is imported, as prefect reads its settings then.
+
+    Raises:
+        RuntimeError: the private server does not start; its log is in the message.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if os.environ.get("PREFECT_API_URL"):
+        yield
+        return
+    template = _cache_folder() / f"prefect-{version('prefect')}.db"
+    with tempfile.TemporaryDirectory(prefix="ovseg3r-prefect-", ignore_cleanup_errors=True) as home:
+        database = Path(home) / "prefect.db"
+        known = template.is_file()
+        if known:
+            shutil.copyfile(template, database)
+        os.environ["PREFECT_HOME"] = home
+        log = Path(home) / "server.log"
+        with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as sink:
+            server = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", "flows.local_server", str(listener.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=sink,
+                pass_fds=[listener.fileno()],
+            )
+            os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        try:
+            _wait(server, log)
+            if not known:
+                _keep_template(database, template)
+            yield
+        finally:
+            del os.environ["PREFECT_API_URL"]
+            server.kill()
+            server.communicate()
+
+
+def _wait(server: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Waits until the server is ready, importing prefect here meanwhile, which takes about as long."""
+    timer = threading.Timer(_START_SECONDS, server.kill)
+    timer.start()
+    try:
+        import prefect  # noqa: F401
+
+        assert server.stdout is not None  # noqa: S101 - it is a pipe
+        ready = server.stdout.readline()
+    finally:
+        timer.cancel()
+    if not ready:
+        tail = log.read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"The private Prefect server did not start; name a running one in PREFECT_API_URL. Its log ends:\n{tail}")
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "ovseg3r"
+
+
+def _keep_template(database: Path, template: Path) -> None:
+    """Keeps the freshly migrated, still empty database for the next run; without a cache folder the next run migrates again."""
+    import sqlite3
+
+    with contextlib.suppress(OSError, sqlite3.Error):
+        template.parent.mkdir(parents=True, exist_ok=True)
+        temporary = template.with_suffix(f".{os.getpid()}")
+        with contextlib.closing(sqlite3.connect(database)) as source, contextlib.closing(sqlite3.connect(temporary)) as target:
+            source.backup(target)
+        temporary.replace(template)
+
+
+def _serve(descriptor: int) -> None:
+    """The server process: ends when its parent does."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ["PREFECT__SERVER_EPHEMERAL"] = "1"
+    os.environ["PREFECT_UI_ENABLED"] = "0"
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            sys.stdout.write("ready\n")
+            sys.stdout.flush()
+
+    config = uvicorn.Config(create_app(ephemeral=True), log_level="error", lifespan="on")
+    Server(config).run(sockets=[socket.socket(fileno=descriptor)])
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()  # returns when the parent's end of the pipe is closed
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

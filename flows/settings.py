@@ -1,0 +1,60 @@
+"""The parameters of the flows: what Prefect's form shows, what ``--config`` reads, what the command line fills."""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from ovseg3r_model.errors import InputError
+from ovseg3r_model.settings import PipelineSettings, Settings
+
+DEFAULT_STORE = "ovseg3r-store"
+
+
+class LabelParameters(Settings):
+    """Which sources to label, where to, and how."""
+
+    sources: tuple[str, ...] = Field(min_length=1, description="Videos or folders, one scene each.")
+    store: str = Field(DEFAULT_STORE, description="Folder or URL (s3://, gs://, az://) that scenes are published to.")
+    scene_id: str | None = Field(None, description="Name of the scene; only with one source. Else made from the source's name.")
+    workers: int = Field(1, ge=1, le=64, description="Scenes labelled at the same time.")
+    pipeline: PipelineSettings = PipelineSettings()
+
+
+def read_config(path: Path) -> dict[str, object]:
+    """The values in a JSON or YAML file, to be completed and checked by :func:`checked`.
+
+    Raises:
+        InputError: the file cannot be read or is no mapping.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{path}: the configuration cannot be read ({first}); give a YAML or JSON file.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a configuration is a mapping of names to values, as in docs/configuration.md.")
+    return values
+
+
+def checked(values: dict[str, object]) -> LabelParameters:
+    """The parameters, or one sentence that names every wrong value.
+
+    Raises:
+        InputError: a name is unknown or a value out of range.
+    """
+    try:
+        return LabelParameters.model_validate(values)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'][:1].lower()}{e['msg'][1:]}" for e in error.errors())
+        raise InputError(f"The settings are not usable: {wrong}; `ovseg3r label --help` and docs/configuration.md list them.") from error
+
+
+def merged(base: dict[str, object], over: dict[str, object]) -> dict[str, object]:
+    """``base`` with the values of ``over`` put over it, mapping by mapping."""
+    out = dict(base)
+    for name, value in over.items():
+        old = out.get(name)
+        out[name] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return out

@@ -1,0 +1,102 @@
+"""Stage ``publish``: all parts together, validated, written, listed."""
+
+import platform
+import time
+from importlib.metadata import version
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ovseg3r_model import pictures
+from ovseg3r_model.records import Instances, LabelledScene, Recording
+from storage.catalog import Catalog
+from storage.catalog_rows import CatalogRow, row_of
+from storage.scene_store import SceneStore
+from storage.stages import StageRef
+from storage.store import Store
+from tasks.ingest import load_recording
+from tasks.lift import load_lifted
+from tasks.plan import Plan
+from tasks.progress import announce
+from tasks.reconstruct import load_reconstruction
+from tasks.segment import load_masks
+from tasks.superpoints import load_superpoints
+
+_VERSIONED = ("ovseg3r", "numpy", "numba", "open3d-cpu", "opencv-python-headless", "pgeof", "scikit-image", "zarr")
+
+
+@task(name="publish", cache_policy=NO_CACHE, persist_result=False)
+def publish(store_url: str, plan: Plan, scene_id: str, source: str, stages: dict[str, StageRef]) -> CatalogRow:
+    """Publishes a scene and lists it. What is complete already is only listed; the row's seconds are those of the stages as they were run.
+
+    Raises InputError (SceneRefused) for a scene that breaks a rule: it is not visible then.
+    """
+    store = Store.open(store_url)
+    start = time.perf_counter()
+    scene = assemble(stages)
+    engines = {name: stages[name].summary["engine"] for name in ("reconstruct", "segment")}
+    attributes = {
+        "source_digest": plan.source,
+        "settings": plan.configs,
+        "stages": plan.digests,
+        "seed": plan.configs["publish"]["seed"],
+        "engines": engines,
+        "source_notes": [note for name in ("ingest", "segment") for note in stages[name].summary["notes"]],
+        "software": software(),
+    }
+    drawn = draw(scene, load_recording(stages["ingest"]))
+    published = SceneStore(store).publish(scene, scene_id, plan.digests["publish"], attributes, drawn)
+    timings = {name: ref.seconds for name, ref in stages.items()} | {"publish": time.perf_counter() - start}
+    row = row_of(
+        published,
+        scene,
+        source=source,
+        source_digest=plan.source,
+        timings={name: round(seconds, 3) for name, seconds in timings.items()},
+        settings=plan.configs,
+        engines=engines,
+    )
+    Catalog(store).add(row)
+    announce("publish", 1, 1)
+    return row
+
+
+def assemble(stages: dict[str, StageRef]) -> LabelledScene:
+    """The scene that the stages' outputs make."""
+    mask_ids, instances = load_masks(stages["segment"])
+    observation, position = load_lifted(stages["lift"])
+    return LabelledScene(
+        reconstruction=load_reconstruction(stages["reconstruct"]),
+        mask_ids=mask_ids,
+        instances=Instances(
+            instances.label_names, instances.view, instances.label, instances.score, instances.box, position
+        ),
+        observation=observation,
+        superpoint=load_superpoints(stages["superpoints"]),
+    )
+
+
+def draw(scene: LabelledScene, recording: Recording) -> dict[str, bytes]:
+    """PNG bytes by file name: a frame with its masks, the cloud in its colours, by superpoints and by instances."""
+    rec = scene.reconstruction
+    names = scene.instances.label_names
+    busiest = int(np.bincount(scene.instances.view, minlength=len(rec.views)).argmax()) if len(scene.instances) else 0
+    labels = {k + 1: names[label] for k, label in enumerate(scene.instances.label)}
+    of_point = pictures.point_instances(rec.correspondence, scene.observation, len(rec.points))
+    colors = {
+        "cloud": rec.points.rgb,
+        "superpoints": pictures.shaded(rec.points, pictures.superpoint_colors(scene.superpoint)),
+        "instances": pictures.shaded(rec.points, pictures.id_colors(of_point)),
+    }
+    drawn = {
+        f"{name}.png": pictures.png(pictures.cloud(rec.points.xyz, rgb, rec.views, rec.voxel_size))
+        for name, rgb in colors.items()
+    }
+    drawn["masks.png"] = pictures.png(pictures.overlay(recording.color[busiest], scene.mask_ids[busiest], labels))
+    return drawn
+
+
+def software() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _VERSIONED}
