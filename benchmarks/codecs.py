@@ -21,7 +21,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
-from storage.arrays import CHUNK_ROWS, SHARD_BYTES, Kind, chunk_layout, read_array
+from storage.arrays import SHARD_BYTES, Kind, chunk_layout, read_array
 from storage.store import Store
 
 POINTS, PER_POINT, VIEWS, WIDTH, HEIGHT = 1_000_000, 10, 100, 640, 480
@@ -34,7 +34,7 @@ Codec = tuple[str, int, str] | None  # blosc's compressor, level, shuffle
 class Layout:
     name: str
     codec: Codec = ("lz4", 5, "shuffle")
-    chunk_rows: int = CHUNK_ROWS
+    chunk_rows: int = 65_536  # codecs are compared at one size, chunk sizes at one codec
     shard_bytes: int = SHARD_BYTES
 
 

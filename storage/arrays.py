@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import BloscCodec
 
 Kind = Literal["rows", "frames"]
-CHUNK_ROWS = 65_536
+CHUNK_ROWS = 262_144
 SHARD_BYTES = 32 * 2**20  # uncompressed; what one write holds in memory
 
 

@@ -136,6 +136,9 @@ def _find_spot(
             b = float(rng.uniform(*kind.height)) - face.centre[2]
             if abs(b) > room_left[1]:
                 continue
+        # On a door people hang things where they can see them; a sticker goes anywhere.
+        if face.role == "front" and kind.name != "sticker" and face.centre[2] + b < 1.1:
+            continue
         decal = Decal(kind, face, face.centre + a * face.u + b * face.v, u, v, half.copy(), material)
         if _is_clear(room, laid, decal):
             return decal

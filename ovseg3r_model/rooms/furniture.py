@@ -63,7 +63,9 @@ def _shelves(s: Shape, rng: Rng, width: float, depth: float, height: float, coun
     finish = wood(rng)
     for side in (-1, 1):
         s.box(side * (width / 2 - 0.0125), 0, 0, 0.025, depth, height, finish)
-    s.box(0, depth / 2 - 0.005, 0, width - 0.05, 0.01, height, finish)
+    # A dark back, so that the boards stand out from it.
+    back = of(rng, Pattern.WOOD, shaded(finish.first, 0.55), shaded(finish.first, 0.35))
+    s.box(0, depth / 2 - 0.005, 0, width - 0.05, 0.01, height, back)
     step = (height - 0.085) / count
     for k in range(count + 1):
         z = 0.06 + k * step

@@ -69,7 +69,9 @@ def _pixels(width: int, height: int) -> Float64:
 
 @dataclass(frozen=True)
 class _Shot:
-    """What N rays met: depth (N,) float32, triangle (N,) int64 or -1, cosine to its normal (N,), ids (N,), rgb (N,3)."""
+    """What N rays met: depth (N,) float32, triangle (N,) int64 or -1, cosine to its normal (N,), ids (N,), rgb
+    (N,3).
+    """
 
     depth: Float32
     primitive: Int64
@@ -110,7 +112,9 @@ def _shoot(room: Room, intrinsics: Float64, world_from_camera: Float64, pixel: F
 
 
 def _smooth_edges(room: Room, intrinsics: Float64, world_from_camera: Float64, shot: _Shot, rgb: UInt8) -> None:
-    """Where two surfaces meet in a pixel of ``rgb`` (H,W,3), mixes their colours there: the mean of four rays. In place."""
+    """Where two surfaces meet in a pixel of ``rgb`` (H,W,3), mixes their colours there: the mean of four rays. In
+    place.
+    """
     height, width = rgb.shape[:2]
     part = np.where(shot.primitive < 0, -1, room.soup.part[shot.primitive]) * 65536 + shot.ids
     surface = part.reshape(height, width)

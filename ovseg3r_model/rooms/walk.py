@@ -9,18 +9,18 @@ from ovseg3r_model.rooms.floorplan import CELL, WalkableFloor, walkable
 from ovseg3r_model.rooms.room import Room
 
 EYE_HEIGHT = 1.5
-STEP = 0.10  # metres and
-TURN = np.deg2rad(
-    8.0
-)  # radians that count as one unit of movement; a view is at most about UNITS of them from the one before
-UNITS = 1.0
+# A step of STEP metres or a turn of TURN radians is one unit of movement; a view is at most one unit from the one
+# before.
+STEP = 0.12
+TURN = np.deg2rad(8.5)
 TURNS = 2.0  # times round the room in a full walk
+ONCE_ROUND = 95.0  # units in which a walk has looked to all sides
 
 
 def walk(room: Room, n_views: int, seed: int = 0) -> Float64:
     """(V,4,4) float64 world_from_camera (OpenCV axes) of V views along a walk round the room at eye height.
 
-    From about a hundred views the walk sees every side of the room twice; fewer views make a shorter walk, not a
+    From about a hundred views the walk sees every side of the room; fewer views make a shorter walk, not a
     faster one, so that neighbours overlap; more views make a slower one. Raises ValueError for fewer than one view or
     a room without floor to stand on.
     """
@@ -28,13 +28,19 @@ def walk(room: Room, n_views: int, seed: int = 0) -> Float64:
         raise ValueError(f"a walk needs at least one view, not {n_views}")
     rng = np.random.default_rng([seed, room.seed, 11])
     floor = _floor(room)
-    path, angle = _path(room, floor, float(rng.uniform(0, 2 * np.pi)), float(rng.choice([-1.0, 1.0])))
-    sway = np.deg2rad(14.0) * np.sin(np.linspace(0, 2 * np.pi * 4 * TURNS, len(path)) + rng.uniform(0, 6))
-    yaw = angle + np.pi + sway  # across the room
-    pitch = np.deg2rad(-15.0 + 8.0 * np.sin(np.linspace(0, 2 * np.pi * 2.5 * TURNS, len(path)) + rng.uniform(0, 6)))
-    moved = np.sqrt((np.linalg.norm(np.diff(path, axis=0), axis=1) / STEP) ** 2 + (np.diff(yaw) / TURN) ** 2)
-    travelled = np.concatenate([[0.0], np.cumsum(moved)])
-    at = np.linspace(0.0, min(travelled[-1], UNITS * max(n_views - 1, 0)), n_views)
+    start, way = float(rng.uniform(0, 2 * np.pi)), float(rng.choice([-1.0, 1.0]))
+    phase = rng.uniform(0, 6, 2)
+    # The widest way round on which a hundred views look to all sides.
+    for radius in (0.32, 0.25, 0.18, 0.12, 0.06):
+        path, angle = _path(room, floor, radius, start, way)
+        ticks = np.linspace(0, 2 * np.pi * TURNS, len(path))
+        yaw = angle + np.pi + np.deg2rad(14.0) * np.sin(4 * ticks + phase[0])  # across the room
+        pitch = np.deg2rad(-15.0 + 8.0 * np.sin(2.5 * ticks + phase[1]))
+        moved = np.hypot(np.linalg.norm(np.diff(path, axis=0), axis=1) / STEP, np.diff(yaw) / TURN)
+        travelled = np.concatenate([[0.0], np.cumsum(moved)])
+        if np.interp(2.3 * np.pi, way * (angle - angle[0]), travelled) < ONCE_ROUND:
+            break
+    at = np.linspace(0.0, min(travelled[-1], float(n_views - 1)), n_views)
     x, y, yaw, pitch = (np.interp(at, travelled, values) for values in (path[:, 0], path[:, 1], yaw, pitch))
     shake = _shake(n_views, rng)
     height = EYE_HEIGHT + 0.02 * np.sin(at * 1.3) + 0.004 * shake[:, 2]
@@ -53,8 +59,9 @@ def _floor(room: Room) -> WalkableFloor:
     return floor
 
 
-def _path(room: Room, floor: WalkableFloor, start: float, way: float) -> tuple[Float64, Float64]:
-    """Positions (S,2) and the angle (S,) about the room's middle each one stands for, densely along the walk."""
+def _path(room: Room, floor: WalkableFloor, radius: float, start: float, way: float) -> tuple[Float64, Float64]:
+    """Positions (S,2) and the angle (S,) about the room's middle each one stands for, densely along the walk;
+    radius: how far from the middle it goes, as a share of the room."""
     free = np.argwhere(floor.free).astype(np.float64)
     spots = floor.centre(free)
     clearance = floor.clearance[floor.free]
@@ -62,7 +69,7 @@ def _path(room: Room, floor: WalkableFloor, start: float, way: float) -> tuple[F
     angles = start + way * np.arange(count + 1) * (2 * np.pi * TURNS / count)
     stops = []
     for angle in angles:
-        wanted = room.size[:2] / 2 + 0.32 * room.size[:2] * [np.cos(angle), np.sin(angle)]
+        wanted = room.size[:2] / 2 + radius * room.size[:2] * [np.cos(angle), np.sin(angle)]
         score = np.linalg.norm(spots - wanted, axis=1) - 0.5 * np.minimum(clearance, 0.6)
         stops.append(tuple(int(c) for c in free[int(np.argmin(score))]))
     cost = np.where(floor.free, 1.0 + 0.3 / np.maximum(floor.clearance, 0.05), -1.0)

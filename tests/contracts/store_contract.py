@@ -67,7 +67,7 @@ class StoreContract:
             open_array(group, "deep/array")[0] = 5
 
     @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8", "uint16", "uint32", "int64", "bool"])
-    @pytest.mark.parametrize("length", [0, 1, 70_000])
+    @pytest.mark.parametrize("length", [0, 1, 300_000])
     def test_arrays_come_back(self, store: Store, dtype: str, length: int) -> None:
         data = (np.arange(length * 2).reshape(length, 2) % 100).astype(dtype)
         group = store.create_group("g")
