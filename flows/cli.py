@@ -22,17 +22,22 @@ BAD_INPUT = 2
 FAILED = 1
 
 Store = Annotated[
-    str | None, typer.Option("--store", envvar="OVSEG3R_STORE", help="Folder or URL of the store [default: ovseg3r-store].")
+    str | None,
+    typer.Option("--store", envvar="OVSEG3R_STORE", help="Folder or URL of the store [default: ovseg3r-store]."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 @app.command()
 def label(
-    sources: Annotated[list[str] | None, typer.Argument(help="Videos or folders of recordings; one scene each.")] = None,
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Videos or folders of recordings; one scene each.")
+    ] = None,
     reconstruct: Annotated[str | None, typer.Option(help="Reconstruction engine: auto, posed-rgbd.")] = None,
     segment: Annotated[str | None, typer.Option(help="2D segmentation engine: auto, imported, regions.")] = None,
-    masks: Annotated[str | None, typer.Option(help="COCO instances JSON, or folder of id-map PNGs, for imported.")] = None,
+    masks: Annotated[
+        str | None, typer.Option(help="COCO instances JSON, or folder of id-map PNGs, for imported.")
+    ] = None,
     max_views: Annotated[int | None, typer.Option(help="Most keyframes a source [default: 200].")] = None,
     voxel: Annotated[float | None, typer.Option(help="Fusion grid in metres [default: 0.02].")] = None,
     cut: Annotated[str | None, typer.Option(help="IBSp rule: majority, any, unlabelled-never-cuts.")] = None,
@@ -44,7 +49,9 @@ def label(
     scene_id: Annotated[str | None, typer.Option(help="Name of the scene; one source only.")] = None,
     workers: Annotated[int | None, typer.Option(help="Scenes at the same time [default: 1].")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice [default: 0].")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML or JSON with the flow's parameters; options override it.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML or JSON with the flow's parameters; options override it.")
+    ] = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +98,9 @@ def label(
 
 @app.command()
 def catalog(
-    every: Annotated[bool, typer.Option("--all", help="Also versions that a newer one of the scene has replaced.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also versions that a newer one of the scene has replaced.")
+    ] = False,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
@@ -114,7 +123,9 @@ def catalog(
 def show(
     scene: Annotated[str, typer.Argument(help="Scene id, as listed by `ovseg3r catalog`.")],
     pictures: Annotated[Path | None, typer.Option(help="Write the scene's pictures into this folder.")] = None,
-    verify: Annotated[bool, typer.Option(help="Read everything and check it against its digest and the schema.")] = False,
+    verify: Annotated[
+        bool, typer.Option(help="Read everything and check it against its digest and the schema.")
+    ] = False,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
@@ -138,11 +149,16 @@ def show(
 
 @app.command()
 def gc(
-    older_than: Annotated[float, typer.Option(min=0, help="Only what was last written more hours ago than this.")] = 24.0,
+    older_than: Annotated[
+        float, typer.Option(min=0, help="Only what was last written more hours ago than this.")
+    ] = 24.0,
     intermediates: Annotated[
-        bool, typer.Option("--intermediates", help="Also outputs of stages: a changed setting then starts from the source.")
+        bool,
+        typer.Option("--intermediates", help="Also outputs of stages: a changed setting then starts from the source."),
     ] = False,
-    superseded: Annotated[bool, typer.Option("--superseded", help="Also published scenes that a newer version replaced.")] = False,
+    superseded: Annotated[
+        bool, typer.Option("--superseded", help="Also published scenes that a newer version replaced.")
+    ] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only say what would go.")] = False,
     store: Store = None,
     as_json: Json = False,
@@ -264,4 +280,3 @@ def _numbers(text: str | None) -> list[str] | None:
 
 def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
-

@@ -47,7 +47,11 @@ def run_demo(folder: Path, seed: int, views: int) -> dict[str, Any]:
         LabelParameters(sources=(str(files / "recording"),), store=str(store), scene_id=scene_id, pipeline=pipeline)
     )
     if result.row is None:
-        raise InputError(f"The demo's scene was not published: {result.message}") if result.status == "bad-input" else RuntimeError(result.message)
+        raise (
+            InputError(f"The demo's scene was not published: {result.message}")
+            if result.status == "bad-input"
+            else RuntimeError(result.message)
+        )
     scene = SceneStore(Store.open(store)).read(scene_id, result.row.digest).scene
     report = {
         "seed": seed,
@@ -78,7 +82,9 @@ def _film(room: Room, folder: Path, views: int) -> Path:
                 )  # fmt: skip
             done.touch()
         except OSError as error:
-            raise InputError(f"{folder}: the room cannot be written ({error.strerror}); name another --folder.") from error
+            raise InputError(
+                f"{folder}: the room cannot be written ({error.strerror}); name another --folder."
+            ) from error
     return folder
 
 

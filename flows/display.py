@@ -82,9 +82,13 @@ def show_results(results: "Sequence[SceneResult]") -> None:
         for note in r.notes:
             console.print(f"note: {r.scene_id}: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         if r.status == "unchanged":
-            console.print(f"{r.scene_id}: already published with these settings, nothing to do.", markup=False, soft_wrap=True)
+            console.print(
+                f"{r.scene_id}: already published with these settings, nothing to do.", markup=False, soft_wrap=True
+            )
         elif r.message:
-            console.print(f"error: {r.scene_id}: {r.message}", style="red", markup=False, highlight=False, soft_wrap=True)
+            console.print(
+                f"error: {r.scene_id}: {r.message}", style="red", markup=False, highlight=False, soft_wrap=True
+            )
         if r.row is not None:
             console.print(f"{r.scene_id}: {r.row.uri}", markup=False, highlight=False, soft_wrap=True)
 
@@ -114,9 +118,22 @@ def show_scene(description: dict[str, Any]) -> None:
     arrays.add_column("ratio", justify="right")
     for array in description["arrays"]:
         shape = " x ".join(f"{n:,}" for n in array["shape"])
-        arrays.add_row(array["name"], shape, array["dtype"], f"{array['stored_bytes'] / 1e6:.2f}", f"{array['ratio']:.1f}")
+        arrays.add_row(
+            array["name"], shape, array["dtype"], f"{array['stored_bytes'] / 1e6:.2f}", f"{array['ratio']:.1f}"
+        )
     console.print(arrays)
-    for section in ("counts", "labels", "quality", "timings", "stages", "engines", "software", "notes", "faults", "pictures"):
+    for section in (
+        "counts",
+        "labels",
+        "quality",
+        "timings",
+        "stages",
+        "engines",
+        "software",
+        "notes",
+        "faults",
+        "pictures",
+    ):
         value = description.get(section)
         if value:
             console.print(section, style="bold")
@@ -132,7 +149,9 @@ def _print_values(console: Console, value: Any) -> None:
     items = value.items() if isinstance(value, dict) else ((None, v) for v in value)
     for name, item in items:
         text = f"{item:.4g}" if isinstance(item, float) else str(item)
-        console.print(f"  {text}" if name is None else f"  {name}: {text}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"  {text}" if name is None else f"  {name}: {text}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def show_garbage(report: GcReport) -> None:
@@ -192,4 +211,6 @@ def show_demo(report: dict[str, Any]) -> None:
     console.print("Pictures:")
     for path in report["pictures"]:
         console.print(f"  {path}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Store: {report['store']}   (try: ovseg3r catalog --store {report['store']})", highlight=False, soft_wrap=True)
+    console.print(
+        f"Store: {report['store']}   (try: ovseg3r catalog --store {report['store']})", highlight=False, soft_wrap=True
+    )

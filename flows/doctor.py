@@ -33,7 +33,13 @@ _PACKAGES = (("prefect", "prefect"), ("zarr", "zarr"), ("obstore", "obstore"), (
 
 def examine(store: str) -> list[Finding]:
     """Looks at Python, the packages, Open3D's system libraries, the machine, the store and the engines."""
-    findings = [_python(), *(_package(module, name) for module, name in _PACKAGES), _open3d(), _machine(), _store(store)]
+    findings = [
+        _python(),
+        *(_package(module, name) for module, name in _PACKAGES),
+        _open3d(),
+        _machine(),
+        _store(store),
+    ]
     return findings + _server() + _engines()
 
 
@@ -55,7 +61,11 @@ def _open3d() -> Finding:
         open3d = importlib.import_module("open3d")
         return Finding("Open3D", open3d.__version__, True, True)
     except (ImportError, OSError) as error:
-        advice = "apt-get install -y libusb-1.0-0 libgl1 libgomp1" if "lib" in str(error) else "pip install -c constraints.txt -e ."
+        advice = (
+            "apt-get install -y libusb-1.0-0 libgl1 libgomp1"
+            if "lib" in str(error)
+            else "pip install -c constraints.txt -e ."
+        )
         return Finding("Open3D", str(error).splitlines()[0], False, True, advice)
 
 

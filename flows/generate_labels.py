@@ -65,7 +65,9 @@ def generate_labels(parameters: LabelParameters) -> State[list[SceneResult]]:
     results = [future.result() for future in futures]
     bad = [r for r in results if r.status in ("failed", "bad-input")]
     if bad:
-        return Failed(message=f"{len(bad)} of {len(results)} scenes failed: {', '.join(r.scene_id for r in bad)}", data=results)
+        return Failed(
+            message=f"{len(bad)} of {len(results)} scenes failed: {', '.join(r.scene_id for r in bad)}", data=results
+        )
     return Completed(data=results)
 
 
@@ -107,7 +109,7 @@ def _label(
     reconstruction = reconstruct(store_url, d["reconstruct"], keyframes, settings.reconstruct)
     masks = segment(store_url, d["segment"], keyframes, settings.segment)
     lifted = lift(store_url, d["lift"], reconstruction, masks)
-    grouped = superpoints(store_url, d["superpoints"], reconstruction, lifted, settings.superpoints)
+    grouped = superpoints(store_url, d["superpoints"], reconstruction, masks, lifted, settings.superpoints)
     stages: dict[str, StageRef] = {
         "ingest": keyframes, "reconstruct": reconstruction, "segment": masks, "lift": lifted, "superpoints": grouped,
     }  # fmt: skip
@@ -124,14 +126,18 @@ def name_scenes(parameters: LabelParameters, store: Store) -> list[tuple[str, st
     """
     if parameters.scene_id is not None:
         if len(parameters.sources) != 1:
-            raise InputError(f"--scene-id names one scene, but {len(parameters.sources)} sources are given; leave it out.")
+            raise InputError(
+                f"--scene-id names one scene, but {len(parameters.sources)} sources are given; leave it out."
+            )
         check_scene_id(parameters.scene_id)
     seen: dict[str, str] = {}
     for source in parameters.sources:
         path = str(Path(source).expanduser().resolve())
         scene_id = parameters.scene_id or scene_id_of(Path(path))
         if scene_id in seen:
-            raise InputError(f"{seen[scene_id]} and {path} would both become scene {scene_id}; label them one by one with --scene-id.")
+            raise InputError(
+                f"{seen[scene_id]} and {path} would both become scene {scene_id}; label them one by one with --scene-id."
+            )
         seen[scene_id] = path
     return [(path, scene_id) for scene_id, path in seen.items()]
 

@@ -80,7 +80,9 @@ def save_pictures(store: Store, scene_id: str, folder: Path) -> list[str]:
             path.write_bytes(data)
             paths.append(str(path))
     except OSError as error:
-        raise InputError(f"{folder}: the pictures cannot be written ({error.strerror}); name another folder.") from error
+        raise InputError(
+            f"{folder}: the pictures cannot be written ({error.strerror}); name another folder."
+        ) from error
     return paths
 
 

@@ -82,7 +82,9 @@ def _wait(server: "subprocess.Popen[bytes]", log: Path) -> None:
         timer.cancel()
     if not ready:
         tail = log.read_text(errors="replace")[-2000:]
-        raise RuntimeError(f"The private Prefect server did not start; name a running one in PREFECT_API_URL. Its log ends:\n{tail}")
+        raise RuntimeError(
+            f"The private Prefect server did not start; name a running one in PREFECT_API_URL. Its log ends:\n{tail}"
+        )
 
 
 def _cache_folder() -> Path:
@@ -97,7 +99,10 @@ def _keep_template(database: Path, template: Path) -> None:
     with contextlib.suppress(OSError, sqlite3.Error):
         template.parent.mkdir(parents=True, exist_ok=True)
         temporary = template.with_suffix(f".{os.getpid()}")
-        with contextlib.closing(sqlite3.connect(database)) as source, contextlib.closing(sqlite3.connect(temporary)) as target:
+        with (
+            contextlib.closing(sqlite3.connect(database)) as source,
+            contextlib.closing(sqlite3.connect(temporary)) as target,
+        ):
             source.backup(target)
         temporary.replace(template)
 

@@ -15,7 +15,9 @@ class LabelParameters(Settings):
 
     sources: tuple[str, ...] = Field(min_length=1, description="Videos or folders, one scene each.")
     store: str = Field(DEFAULT_STORE, description="Folder or URL (s3://, gs://, az://) that scenes are published to.")
-    scene_id: str | None = Field(None, description="Name of the scene; only with one source. Else made from the source's name.")
+    scene_id: str | None = Field(
+        None, description="Name of the scene; only with one source. Else made from the source's name."
+    )
     workers: int = Field(1, ge=1, le=64, description="Scenes labelled at the same time.")
     pipeline: PipelineSettings = PipelineSettings()
 
@@ -47,8 +49,12 @@ def checked(values: dict[str, object]) -> LabelParameters:
     try:
         return LabelParameters.model_validate(values)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'][:1].lower()}{e['msg'][1:]}" for e in error.errors())
-        raise InputError(f"The settings are not usable: {wrong}; `ovseg3r label --help` and docs/configuration.md list them.") from error
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'][:1].lower()}{e['msg'][1:]}" for e in error.errors()
+        )
+        raise InputError(
+            f"The settings are not usable: {wrong}; `ovseg3r label --help` and docs/configuration.md list them."
+        ) from error
 
 
 def merged(base: dict[str, object], over: dict[str, object]) -> dict[str, object]:

@@ -104,7 +104,9 @@ def lift_quality(
     true_label = true_of_observation[labelled]
     covers = _commonest(instance, true_label, len(instance_names))
     right = (covers[instance] == true_label) & (true_label > 0)
-    right_name = np.array([name in true_names.get(int(t), ()) for name, t in zip(instance_names, covers, strict=True)], bool)
+    right_name = np.array(
+        [name in true_names.get(int(t), ()) for name, t in zip(instance_names, covers, strict=True)], bool
+    )
     on_objects = int((true_of_observation > 0).sum())
     return LiftQuality(
         accuracy=float(right.sum() / max(len(right), 1)),

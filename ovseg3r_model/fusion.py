@@ -48,7 +48,11 @@ class DepthView:
 
 
 def fuse(
-    views: Views, read: Callable[[int], DepthView], voxel: float, step: Callable[[], None] = lambda: None
+    views: Views,
+    read: Callable[[int], DepthView],
+    voxel: float,
+    min_views: int = 1,
+    step: Callable[[], None] = lambda: None,
 ) -> tuple[Points, Correspondence]:
     """Fuses all views' pixels into one point per occupied voxel.
 
@@ -61,6 +65,7 @@ def fuse(
         views: the V cameras.
         read: gives a view's pixels; called twice per view, in order.
         voxel: edge of the grid in the world's unit.
+        min_views: points seen in fewer views are left out.
         step: called after each view of each pass (2 V times).
 
     Raises:
@@ -72,13 +77,20 @@ def fuse(
         grid.add(v, pixels, views.intrinsics[v], views.world_from_camera[v])
         step()
     if grid.count == 0:
-        raise InputError("No pixel of any keyframe has a usable depth, so there is nothing to reconstruct; check the depth files' unit and range.")
-    order = grid.finish()
+        raise InputError(
+            "No pixel of any keyframe has a usable depth, so there is nothing to reconstruct; check the depth files' unit and range."
+        )
+    order = grid.finish(min_views)
+    if len(order) == 0:
+        raise InputError(
+            f"No point is seen in {min_views} keyframes or more, so nothing is left to reconstruct; take more keyframes of the place, or set "
+            "min_views to 1."
+        )
     observed: list[tuple[Int32, NDArray[np.uint32]]] = []
     for v in range(len(views)):
         observed.append(grid.nearest_pixels(read(v).depth, views.intrinsics[v], views.world_from_camera[v]))
         step()
-    correspondence = _to_csr(observed, order, int(views.size[:, 0].max()))
+    correspondence = _to_csr(observed, order, grid.count, int(views.size[:, 0].max()))
     return grid.points(order), correspondence
 
 
@@ -123,13 +135,14 @@ class _Grid:
             self.table = np.full(4 * len(self.keys), -1, np.int32)
             _rehash(self.table, self.keys, self.count)
 
-    def finish(self) -> Int64:
-        """Computes the fused positions; returns the Morton order of the voxels."""
+    def finish(self, min_views: int) -> Int64:
+        """Computes the fused positions; the voxels to keep, in Morton order."""
         n = self.count
         cell = _unpack(self.keys[:n])
         mean = self.sums[:n, 1:4] / self.sums[:n, :1]
         self.xyz = ((cell + 0.5) * self.voxel + mean).astype(np.float32)
-        return np.argsort(_morton(cell - cell.min(axis=0)), kind="stable")
+        order = np.argsort(_morton(cell - cell.min(axis=0)), kind="stable")
+        return order[self.n_views[order] >= min_views]
 
     def nearest_pixels(
         self, depth: Float32, intrinsics: Float64, world_from_camera: Float64
@@ -173,7 +186,12 @@ def depth_normals(depth, k):  # type: ignore[no-untyped-def]
             step = NORMAL_STEP
             while step > 0:
                 if step <= x < width - step and step <= y < height - step:
-                    left, right, up, down = depth[y, x - step], depth[y, x + step], depth[y - step, x], depth[y + step, x]
+                    left, right, up, down = (
+                        depth[y, x - step],
+                        depth[y, x + step],
+                        depth[y - step, x],
+                        depth[y + step, x],
+                    )
                     limit = NORMAL_SLOPE * z
                     if (
                         min(left, right, up, down) > 0
@@ -195,23 +213,26 @@ def depth_normals(depth, k):  # type: ignore[no-untyped-def]
     return out
 
 
-def _to_csr(observed: list[tuple[Int32, NDArray[np.uint32]]], order: Int64, width: int) -> Correspondence:
-    """Per-view (voxel, pixel) lists to CSR over the points in ``order``. Views come in order, so a counting sort keeps them increasing."""
-    rank = np.empty(len(order), np.int32)
+def _to_csr(observed: list[tuple[Int32, NDArray[np.uint32]]], order: Int64, voxels: int, width: int) -> Correspondence:
+    """Per-view (voxel, pixel) lists to CSR over the voxels in ``order``. Views come in order, so a counting sort keeps them increasing."""
+    rank = np.full(voxels, -1, np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
     indptr = np.zeros(len(order) + 1, np.int64)
-    for voxels, _ in observed:
-        indptr[1:] += np.bincount(rank[voxels], minlength=len(order))
+    for seen, _ in observed:
+        of = rank[seen]
+        indptr[1:] += np.bincount(of[of >= 0], minlength=len(order))
     np.cumsum(indptr, out=indptr)
     cursor = indptr[:-1].copy()
     view = np.empty(indptr[-1], np.uint16)
     pixel = np.empty((indptr[-1], 2), np.uint16)
-    for v, (voxels, flat) in enumerate(observed):
-        slot = cursor[rank[voxels]]
-        cursor[rank[voxels]] += 1  # a voxel occurs once in a view
+    for v, (seen, flat) in enumerate(observed):
+        kept = rank[seen] >= 0
+        of, at = rank[seen][kept], flat[kept]
+        slot = cursor[of]
+        cursor[of] += 1  # a voxel occurs once in a view
         view[slot] = v
-        pixel[slot, 0] = flat % width
-        pixel[slot, 1] = flat // width
+        pixel[slot, 0] = at % width
+        pixel[slot, 1] = at // width
     return Correspondence(indptr, view, pixel)
 
 

@@ -36,7 +36,9 @@ def overlay(rgb: UInt8, ids: UInt32, labels: dict[int, str]) -> UInt8:
         distance = cv2.distanceTransform(np.pad(inside, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
         y, x = np.unravel_index(int(distance.argmax()), ids.shape)
         if distance[y, x] >= 5:
-            draw.text((int(x), int(y)), labels.get(int(i), ""), fill="white", stroke_fill="black", stroke_width=1, anchor="mm")
+            draw.text(
+                (int(x), int(y)), labels.get(int(i), ""), fill="white", stroke_fill="black", stroke_width=1, anchor="mm"
+            )
     return np.asarray(picture)
 
 
@@ -52,7 +54,9 @@ def cloud(xyz: Float32, rgb: UInt8, views: Views, spacing: float, size: tuple[in
     radius = float(np.linalg.norm(high - low)) / 2
     forward = middle - views.world_from_camera[:, :3, 3].mean(axis=0)
     forward -= up * (forward @ up)
-    if np.linalg.norm(forward) < 0.15 * radius:  # cameras all around: look along the longer horizontal side of the scene
+    if (
+        np.linalg.norm(forward) < 0.15 * radius
+    ):  # cameras all around: look along the longer horizontal side of the scene
         forward = views.world_from_camera[0, :3, 2] - up * (views.world_from_camera[0, :3, 2] @ up)
     forward /= np.linalg.norm(forward)
     eye = middle - 1.55 * radius * forward + 1.05 * radius * up

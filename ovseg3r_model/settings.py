@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SourceFormat = Literal["auto", "video", "images", "7scenes", "scannet", "tum", "nerfstudio"]
-EdgeCut = Literal["majority", "any", "unlabelled-never-cuts"]
+EdgeCut = Literal["contested-last", "majority", "any", "unlabelled-never-cuts"]
 Pinhole = tuple[float, float, float, float]
 
 
@@ -20,17 +20,30 @@ class Settings(BaseModel):
 class IngestSettings(Settings):
     source_format: SourceFormat = Field("auto", description="How to read the source; auto looks at what is there.")
     max_views: int = Field(200, ge=2, le=65535, description="Most keyframes to take from one source.")
-    color_intrinsics: Pinhole | None = Field(None, description="fx, fy, cx, cy of the colour camera, instead of the source's.")
-    depth_intrinsics: Pinhole | None = Field(None, description="fx, fy, cx, cy of the depth camera, instead of the source's.")
+    color_intrinsics: Pinhole | None = Field(
+        None, description="fx, fy, cx, cy of the colour camera, instead of the source's."
+    )
+    depth_intrinsics: Pinhole | None = Field(
+        None, description="fx, fy, cx, cy of the depth camera, instead of the source's."
+    )
 
 
 class ReconstructSettings(Settings):
-    engine: Literal["auto", "posed-rgbd"] = Field("auto", description="auto: posed-rgbd where the source has depth and poses.")
+    engine: Literal["auto", "posed-rgbd"] = Field(
+        "auto", description="auto: posed-rgbd where the source has depth and poses."
+    )
     voxel: float = Field(0.02, gt=0, description="Fusion grid in metres.")
     min_depth: float = Field(0.1, ge=0, description="Nearer depth is no measurement, metres.")
-    max_depth: float = Field(6.0, gt=0, description="Farther depth is left out, metres: depth noise grows with its square.")
+    max_depth: float = Field(
+        6.0, gt=0, description="Farther depth is left out, metres: depth noise grows with its square."
+    )
+    min_views: int = Field(
+        2, ge=1, description="Points seen in fewer views are left out: most are the depth sensor's noise."
+    )
     edge_ratio: float = Field(
-        0.03, gt=0, description="A pixel whose depth differs by more than this share from a neighbour's, beyond its slope, is an edge."
+        0.03,
+        gt=0,
+        description="A pixel whose depth differs by more than this share from a neighbour's, beyond its slope, is an edge.",
     )
 
 
@@ -44,7 +57,7 @@ class SegmentSettings(Settings):
 
 class SuperpointSettings(Settings):
     neighbours: int = Field(8, ge=2, le=64, description="k of the kNN graph.")
-    cut: EdgeCut = Field("majority", description="When 2D instance boundaries cut an edge (METHOD 1.5).")
+    cut: EdgeCut = Field("contested-last", description="When 2D instance boundaries cut an edge of the graph.")
     k_threshold: float = Field(0.01, gt=0, description="Felzenszwalb's k: larger gives larger superpoints.")
     min_points: int = Field(20, ge=1, description="Smaller superpoints join a neighbour, never across a cut.")
 

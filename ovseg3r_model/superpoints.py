@@ -2,47 +2,70 @@
 
 A kNN graph; edges across 2D instance boundaries are cut; Felzenszwalb's graph segmentation on what is left. The kernels here are fast;
 ``superpoints_reference.py`` says the same in the fewest lines, and the tests hold the two together.
+
+The paper gives each point one observation and cuts an edge when the two ids differ. Points with several observations need a rule, and four
+can be chosen (``SuperpointSettings.cut``). In all of them a view *disagrees* with an edge when it shows one id at one end and another id, or
+none, at the other.
+
+``majority``
+    Compare only in views that observe both ends; cut when a strict majority of them disagrees; keep without a common view.
+``any``
+    As majority, but one disagreeing view cuts.
+``unlabelled-never-cuts``
+    As majority, but an id against none is no disagreement.
+``contested-last`` (default)
+    Majority lets segments leak: where a boundary falls between several points it is crossed step by step, no step with a majority against it,
+    and one such path joins a picture with its wall. So an edge that some view disagrees with, though no majority, is *contested*: it may only
+    join small segments to a neighbour, when all others are done. And more views are asked: all that observe at least one end, the other end
+    lying beside it in the picture; each end has the id under its own projection, not under the nearest pixel of its voxel.
 """
 
 import numba
 import numpy as np
 import pgeof
 
-from ovseg3r_model.records import Correspondence, Float32, Int32, Points, UInt32
-from ovseg3r_model.settings import EdgeCut, SuperpointSettings
+from ovseg3r_model.lifting import observations_by_view
+from ovseg3r_model.records import Bool, Correspondence, Float32, Images, Int32, Points, UInt32, Views
+from ovseg3r_model.settings import SuperpointSettings
 
-_CUT_RULE: dict[EdgeCut, int] = {"majority": 0, "any": 1, "unlabelled-never-cuts": 2}
+numba.config.THREADING_LAYER = "omp"  # safe when several scenes are worked on at once, unlike numba's own
 
 
 def instance_superpoints(
-    points: Points, correspondence: Correspondence, observation: UInt32, settings: SuperpointSettings
+    points: Points,
+    correspondence: Correspondence,
+    observation: UInt32,
+    views: Views,
+    mask_ids: Images,
+    settings: SuperpointSettings,
 ) -> Int32:
     """IBSp: superpoint of each point, (N,) int32 from 0 without gaps, numbered by their first point.
 
-    An edge's endpoints are compared only in views that observe both (METHOD 1.5, open rule), by ``settings.cut``:
-
-    - ``majority``: cut when a strict majority of the common views says "different" (one id against another, or against unlabelled);
-    - ``any``: cut when one common view says "different";
-    - ``unlabelled-never-cuts``: as majority, but an id against unlabelled counts as "same".
-
-    Without a common view the edge stays. With all masks empty the result is :func:`geometry_superpoints`.
+    With all masks empty the result is :func:`geometry_superpoints`, by every rule.
 
     Args:
         points: N points in any unit.
         correspondence: their M observations.
         observation: (M,) uint32 lifted annotation, 0 = unlabelled.
+        views: the V cameras.
+        mask_ids: V maps (H,W) uint32 of the views' sizes, what ``observation`` was lifted from; one is held at a time.
     """
     edges = knn_edges(points.xyz, settings.neighbours)
-    keep = np.empty(len(edges), np.bool_)
-    _keep_edges(
-        edges, correspondence.indptr, correspondence.view, observation, _CUT_RULE[settings.cut], keep
-    )
-    return _segment(points, edges[keep], settings)
+    asked, against = np.zeros(len(edges), np.int32), np.zeros(len(edges), np.int32)
+    if settings.cut == "contested-last":
+        _ask_beside(edges, points.xyz, correspondence, views, mask_ids, asked, against)
+    else:
+        blank_counts = settings.cut != "unlabelled-never-cuts"
+        _ask_common(edges, correspondence.indptr, correspondence.view, observation, blank_counts, asked, against)
+    kept = against == 0 if settings.cut == "any" else 2 * against <= asked
+    contested = (against > 0) & (settings.cut == "contested-last")
+    return _segment(points, edges[kept], contested[kept], settings)
 
 
 def geometry_superpoints(points: Points, settings: SuperpointSettings) -> Int32:
     """Plain graph superpoints: the same without any cut. (N,) int32."""
-    return _segment(points, knn_edges(points.xyz, settings.neighbours), settings)
+    edges = knn_edges(points.xyz, settings.neighbours)
+    return _segment(points, edges, np.zeros(len(edges), np.bool_), settings)
 
 
 def knn_edges(xyz: Float32, neighbours: int) -> Int32:
@@ -54,12 +77,12 @@ def knn_edges(xyz: Float32, neighbours: int) -> Int32:
     return edges[:count]
 
 
-def _segment(points: Points, edges: Int32, settings: SuperpointSettings) -> Int32:
+def _segment(points: Points, edges: Int32, contested: Bool, settings: SuperpointSettings) -> Int32:
     weights = np.empty(len(edges), np.float32)
     _edge_weights(points.xyz, points.normal.astype(np.float32), edges, weights)
     order = _sort(weights.view(np.uint32))  # the bits of non-negative floats sort like the numbers
     parent = np.arange(len(points), dtype=np.int32)
-    _felzenszwalb(edges, weights, order, settings.k_threshold, settings.min_points, parent)
+    _felzenszwalb(edges, contested, weights, order, settings.k_threshold, settings.min_points, parent)
     out = np.empty(len(points), np.int32)
     _number(parent, out)
     return out
@@ -87,23 +110,98 @@ def _unique_edges(nearest, edges):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
-def _keep_edges(edges, indptr, view, observation, rule, keep):  # type: ignore[no-untyped-def]
+def _ask_common(edges, indptr, view, observation, blank_counts, asked, against):  # type: ignore[no-untyped-def]
+    """Counts, for each edge, the views that observe both ends and those among them that disagree."""
     for e in numba.prange(len(edges)):
         a, end_a = indptr[edges[e, 0]], indptr[edges[e, 0] + 1]
         b, end_b = indptr[edges[e, 1]], indptr[edges[e, 1] + 1]
-        common, different = 0, 0
         while a < end_a and b < end_b:
             if view[a] < view[b]:
                 a += 1
             elif view[a] > view[b]:
                 b += 1
             else:
-                common += 1
-                if observation[a] != observation[b] and (rule != 2 or (observation[a] != 0 and observation[b] != 0)):
-                    different += 1
+                asked[e] += 1
+                if observation[a] != observation[b] and (blank_counts or (observation[a] != 0 and observation[b] != 0)):
+                    against[e] += 1
                 a += 1
                 b += 1
-        keep[e] = different == 0 if rule == 1 else 2 * different <= common
+
+
+def _ask_beside(
+    edges: Int32,
+    xyz: Float32,
+    correspondence: Correspondence,
+    views: Views,
+    mask_ids: Images,
+    asked: Int32,
+    against: Int32,
+) -> None:
+    """Counts, for each edge, the views that observe one end and have the other in the picture, and those among them that disagree."""
+    start, edge_of = _incident(edges, len(xyz))
+    order, view_start = observations_by_view(correspondence, len(views))
+    of_point = correspondence.point()
+    ids = np.empty(len(xyz), np.int64)
+    observed = np.zeros(len(xyz), np.bool_)
+    for v in range(len(views)):
+        seen = of_point[order[view_start[v] : view_start[v + 1]]]
+        if not len(seen):
+            continue
+        observed[seen] = True
+        camera_from_world = np.linalg.inv(views.world_from_camera[v])[:3]
+        project = np.ascontiguousarray(views.intrinsics[v] @ camera_from_world)
+        _ask_view(seen, observed, edges, start, edge_of, xyz, project, np.asarray(mask_ids[v]), ids, asked, against)
+        observed[seen] = False
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _incident(edges, points):  # type: ignore[no-untyped-def]
+    """CSR of the edges at each point."""
+    start = np.zeros(points + 1, np.int64)
+    for e in range(len(edges)):
+        start[edges[e, 0] + 1] += 1
+        start[edges[e, 1] + 1] += 1
+    for i in range(points):
+        start[i + 1] += start[i]
+    cursor = start[:-1].copy()
+    edge_of = np.empty(2 * len(edges), np.int32)
+    for e in range(len(edges)):
+        for end in range(2):
+            edge_of[cursor[edges[e, end]]] = e
+            cursor[edges[e, end]] += 1
+    return start, edge_of
+
+
+@numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _id_at(point, project, mask):  # type: ignore[no-untyped-def]
+    """The id under a point's projection, -1 outside of the picture."""
+    x = project[0, 0] * point[0] + project[0, 1] * point[1] + project[0, 2] * point[2] + project[0, 3]
+    y = project[1, 0] * point[0] + project[1, 1] * point[1] + project[1, 2] * point[2] + project[1, 3]
+    z = project[2, 0] * point[0] + project[2, 1] * point[1] + project[2, 2] * point[2] + project[2, 3]
+    if z <= 0:
+        return np.int64(-1)
+    column, row = int(np.floor(x / z + 0.5)), int(np.floor(y / z + 0.5))
+    if column < 0 or row < 0 or row >= mask.shape[0] or column >= mask.shape[1]:
+        return np.int64(-1)
+    return np.int64(mask[row, column])
+
+
+@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+def _ask_view(seen, observed, edges, start, edge_of, xyz, project, mask, ids, asked, against):  # type: ignore[no-untyped-def]
+    for s in numba.prange(len(seen)):
+        ids[seen[s]] = _id_at(xyz[seen[s]], project, mask)
+    for s in numba.prange(len(seen)):
+        i = seen[s]
+        for k in range(start[i], start[i + 1]):
+            e = edge_of[k]
+            j = edges[e, 0] + edges[e, 1] - i
+            if observed[j] and j < i:
+                continue  # j's turn: so each edge is written by one thread
+            at_j = ids[j] if observed[j] else _id_at(xyz[j], project, mask)
+            if ids[i] >= 0 and at_j >= 0:
+                asked[e] += 1
+                if ids[i] != at_j:
+                    against[e] += 1
 
 
 @numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
@@ -151,16 +249,18 @@ def _find(parent, i):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _felzenszwalb(edges, weights, order, k_threshold, min_points, parent):  # type: ignore[no-untyped-def]
+def _felzenszwalb(edges, contested, weights, order, k_threshold, min_points, parent):  # type: ignore[no-untyped-def]
     """Felzenszwalb and Huttenlocher 2004 with ScanNet's pass that joins small segments along the remaining edges; fills ``parent``."""
     size = np.ones(len(parent), np.int32)
     threshold = np.full(len(parent), k_threshold)
-    for small_pass in range(2):
+    for stage in range(3):  # merge; join small segments; join those that are still small along contested edges too
         for e in order:
+            if contested[e] and stage < 2:
+                continue
             a, b = _find(parent, edges[e, 0]), _find(parent, edges[e, 1])
             if a == b:
                 continue
-            if small_pass == 0:
+            if stage == 0:
                 join = weights[e] <= threshold[a] and weights[e] <= threshold[b]
             else:
                 join = size[a] < min_points or size[b] < min_points

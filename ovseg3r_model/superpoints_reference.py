@@ -1,43 +1,64 @@
 """METHOD 1.5 in the fewest lines: slow, for reading and for the tests that hold ``superpoints.py`` to it."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ovseg3r_model.records import Correspondence, Int32, Points, UInt32
+from ovseg3r_model.records import Correspondence, Images, Int32, Points, UInt32, Views
 from ovseg3r_model.settings import SuperpointSettings
+
+Edge = tuple[int, int]
 
 
 def instance_superpoints_reference(
-    points: Points, correspondence: Correspondence, observation: UInt32, settings: SuperpointSettings
+    points: Points,
+    correspondence: Correspondence,
+    observation: UInt32,
+    views: Views,
+    mask_ids: Images,
+    settings: SuperpointSettings,
 ) -> Int32:
     """As :func:`ovseg3r_model.superpoints.instance_superpoints`, by brute force over all pairs of points."""
-    edges = [edge for edge in _knn(points, settings.neighbours) if _stays(edge, correspondence, observation, settings)]
-    weighted = sorted((_weight(points, i, j), e) for e, (i, j) in enumerate(edges))
+    if settings.cut == "contested-last":
+        votes = {
+            e: _votes_beside(e, points, correspondence, views, mask_ids) for e in _knn(points, settings.neighbours)
+        }
+    else:
+        blank_counts = settings.cut != "unlabelled-never-cuts"
+        votes = {
+            e: _votes_common(e, correspondence, observation, blank_counts) for e in _knn(points, settings.neighbours)
+        }
+    # a vote is True where a view disagrees
+    edges = [e for e, v in votes.items() if (not any(v) if settings.cut == "any" else 2 * sum(v) <= len(v))]
+    contested = {e for e in edges if any(votes[e]) and settings.cut == "contested-last"}
+    return _felzenszwalb(points, edges, contested, settings)
+
+
+def _felzenszwalb(points: Points, edges: list[Edge], contested: set[Edge], settings: SuperpointSettings) -> Int32:
+    weighted = sorted((_weight(points, *edge), number) for number, edge in enumerate(edges))
     segment_of = {i: {i} for i in range(len(points))}
     threshold = {id(s): settings.k_threshold for s in segment_of.values()}
-
-    def join(a: set[int], b: set[int], weight: float) -> None:
-        a |= b
-        threshold[id(a)] = weight + settings.k_threshold / len(a)
-        for i in b:
-            segment_of[i] = a
-
-    for small_pass in (False, True):
-        for weight, e in weighted:
-            a, b = (segment_of[i] for i in edges[e])
+    for stage in ("merge", "small", "small, contested"):
+        for weight, number in weighted:
+            edge = edges[number]
+            if edge in contested and stage != "small, contested":
+                continue
+            a, b = segment_of[edge[0]], segment_of[edge[1]]
             small = min(len(a), len(b)) < settings.min_points
             flat = weight <= threshold[id(a)] and weight <= threshold[id(b)]
-            if a is not b and (small if small_pass else flat):
-                join(a, b, weight)
+            if a is not b and (flat if stage == "merge" else small):
+                a |= b
+                threshold[id(a)] = weight + settings.k_threshold / len(a)
+                segment_of.update(dict.fromkeys(b, a))
     numbers: dict[int, int] = {}
     return np.array([numbers.setdefault(id(segment_of[i]), len(numbers)) for i in range(len(points))], np.int32)
 
 
-def _knn(points: Points, k: int) -> list[tuple[int, int]]:
+def _knn(points: Points, k: int) -> list[Edge]:
     """The undirected edges in the order in which the fast kernel meets them."""
     xyz = points.xyz.astype(np.float64)
     squared = ((xyz[:, None] - xyz[None]) ** 2).sum(axis=2)
     nearest = [[int(j) for j in np.argsort(row, kind="stable")[: k + 1]] for row in squared]
-    edges: dict[tuple[int, int], None] = {}
+    edges: dict[Edge, None] = {}
     for i, row in enumerate(nearest):
         for j in row:
             if i != j:
@@ -45,18 +66,36 @@ def _knn(points: Points, k: int) -> list[tuple[int, int]]:
     return list(edges)
 
 
-def _stays(edge: tuple[int, int], correspondence: Correspondence, observation: UInt32, settings: SuperpointSettings) -> bool:
-    of_i, of_j = (
-        {int(correspondence.view[m]): int(observation[m]) for m in range(correspondence.indptr[p], correspondence.indptr[p + 1])}
-        for p in edge
+def _observations(point: int, correspondence: Correspondence) -> range:
+    return range(correspondence.indptr[point], correspondence.indptr[point + 1])
+
+
+def _votes_common(edge: Edge, correspondence: Correspondence, observation: UInt32, blank_counts: bool) -> list[bool]:
+    at_i, at_j = (
+        {int(correspondence.view[m]): int(observation[m]) for m in _observations(p, correspondence)} for p in edge
     )
-    common = of_i.keys() & of_j.keys()
-    different = [v for v in common if of_i[v] != of_j[v]]
-    if settings.cut == "any":
-        return not different
-    if settings.cut == "unlabelled-never-cuts":
-        different = [v for v in different if of_i[v] and of_j[v]]
-    return 2 * len(different) <= len(common)
+    common = [(at_i[v], at_j[v]) for v in at_i.keys() & at_j.keys()]
+    return [a != b and (blank_counts or (a != 0 and b != 0)) for a, b in common]
+
+
+def _votes_beside(
+    edge: Edge, points: Points, correspondence: Correspondence, views: Views, mask_ids: Images
+) -> list[bool]:
+    either = {int(correspondence.view[m]) for p in edge for m in _observations(p, correspondence)}
+    ids = [[_id_at(points.xyz[p], v, views, mask_ids) for p in edge] for v in either]
+    return [a != b for a, b in ids if a is not None and b is not None]
+
+
+def _id_at(xyz: NDArray[np.float32], view: int, views: Views, mask_ids: Images) -> int | None:
+    """The id under a point's projection, None outside of the picture."""
+    local = np.linalg.inv(views.world_from_camera[view]) @ [*xyz.astype(np.float64), 1]
+    x, y, z = views.intrinsics[view] @ local[:3]
+    if z <= 0:
+        return None
+    column, row = int(np.floor(x / z + 0.5)), int(np.floor(y / z + 0.5))
+    mask = mask_ids[view]
+    inside = 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]
+    return int(mask[row, column]) if inside else None
 
 
 def _weight(points: Points, i: int, j: int) -> np.float32:

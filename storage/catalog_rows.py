@@ -111,7 +111,11 @@ def row_of(
         superpoints=int(scene.superpoint.max()) + 1,
         scale_known=rec.scale_known,
         label_histogram={name: int(n) for name, n in zip(rows.label_names, counts, strict=True) if n},
-        quality=dict(rec.quality),
+        quality={
+            **rec.quality,
+            "labelled_share": float((scene.observation > 0).mean()),
+            "views_per_point": len(rec.correspondence) / len(rec.points),
+        },
         timings=dict(timings),
         bytes=published.bytes,
         settings=canonical_json(settings).decode(),

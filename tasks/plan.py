@@ -45,7 +45,7 @@ def plan(source: Path, scene_id: str, settings: PipelineSettings) -> Plan:
         "reconstruct": ["ingest"],
         "segment": ["ingest"],
         "lift": ["reconstruct", "segment"],
-        "superpoints": ["reconstruct", "lift"],
+        "superpoints": ["reconstruct", "segment", "lift"],
         "publish": ["ingest", "reconstruct", "segment", "lift", "superpoints"],
     }
     digests: dict[str, str] = {}

@@ -13,19 +13,26 @@ from storage.stages import Attempt, StageRef, Stages
 from tasks.lift import load_lifted
 from tasks.progress import announce
 from tasks.reconstruct import load_reconstruction
+from tasks.segment import load_masks
 from tasks.stage import run_stage
 
 
 @task(name="superpoints", cache_policy=NO_CACHE, persist_result=False)
 def superpoints(
-    store_url: str, digest: str, reconstruction: StageRef, lifted: StageRef, settings: SuperpointSettings
+    store_url: str,
+    digest: str,
+    reconstruction: StageRef,
+    masks: StageRef,
+    lifted: StageRef,
+    settings: SuperpointSettings,
 ) -> StageRef:
     """Computes the instance-boundary-aware superpoints of a scene."""
 
     def work(_: Stages, attempt: Attempt) -> dict[str, Any]:
         scene = load_reconstruction(reconstruction)
         observation, _positions = load_lifted(lifted)
-        ids = instance_superpoints(scene.points, scene.correspondence, observation, settings)
+        mask_ids, _instances = load_masks(masks)
+        ids = instance_superpoints(scene.points, scene.correspondence, observation, scene.views, mask_ids, settings)
         write_array(attempt.group(), "id", ids)
         announce("superpoints", 1, 1)
         return {"superpoints": int(ids.max()) + 1}

@@ -39,7 +39,9 @@ class PosedRgbd:
             done += 1
             progress(done, 2 * len(recording))
 
-        points, correspondence = fuse(views, lambda v: self._view(recording, v), self.settings.voxel, step)
+        points, correspondence = fuse(
+            views, lambda v: self._view(recording, v), self.settings.voxel, self.settings.min_views, step
+        )
         alignment = check_alignment(recording)
         return Reconstruction(
             points=points,

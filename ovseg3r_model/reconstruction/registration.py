@@ -43,7 +43,9 @@ def registered_depth(recording: Recording, view: int) -> Float32:
         InputError: the recording has no depth, or its depth map does not fit the frame.
     """
     if recording.depth is None or recording.depth_intrinsics is None or recording.intrinsics is None:
-        raise InputError(f"The source (read as {recording.source_format}) has no depth; a posed RGB-D recording is needed here.")
+        raise InputError(
+            f"The source (read as {recording.source_format}) has no depth; a posed RGB-D recording is needed here."
+        )
     depth = np.ascontiguousarray(recording.depth[view], dtype=np.float32)
     return register(
         depth, recording.depth_intrinsics[view], recording.intrinsics[view], recording.color_from_depth, recording.size
@@ -63,7 +65,11 @@ def register(
     """
     width, height = size
     transform = np.eye(4) if color_from_depth is None else color_from_depth
-    if depth.shape == (height, width) and np.allclose(depth_intrinsics, color_intrinsics) and np.allclose(transform, np.eye(4)):
+    if (
+        depth.shape == (height, width)
+        and np.allclose(depth_intrinsics, color_intrinsics)
+        and np.allclose(transform, np.eye(4))
+    ):
         return depth
     # a depth pixel covers this many colour pixels, so that a coarser depth map leaves no holes
     footprint = max(1, int(np.ceil(color_intrinsics[0, 0] / depth_intrinsics[0, 0] - 1e-3)))

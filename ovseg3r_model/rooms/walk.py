@@ -16,6 +16,8 @@ TURN = np.deg2rad(8.5)
 TURNS = 2.0  # times round the room in a full walk
 ONCE_ROUND = 95.0  # units in which a walk has looked to all sides
 
+LOOK_ROUND = 6.0  # metres on which one looks to all sides where furniture bars the way round
+
 
 def walk(room: Room, n_views: int, seed: int = 0) -> Float64:
     """(V,4,4) float64 world_from_camera (OpenCV axes) of V views along a walk round the room at eye height.
@@ -31,15 +33,19 @@ def walk(room: Room, n_views: int, seed: int = 0) -> Float64:
     start, way = float(rng.uniform(0, 2 * np.pi)), float(rng.choice([-1.0, 1.0]))
     phase = rng.uniform(0, 6, 2)
     # The widest way round on which a hundred views look to all sides.
-    for radius in (0.32, 0.25, 0.18, 0.12, 0.06):
+    for radius in (0.32, 0.25, 0.18, 0.12):
         path, angle = _path(room, floor, radius, start, way)
-        ticks = np.linspace(0, 2 * np.pi * TURNS, len(path))
-        yaw = angle + np.pi + np.deg2rad(14.0) * np.sin(4 * ticks + phase[0])  # across the room
-        pitch = np.deg2rad(-15.0 + 8.0 * np.sin(2.5 * ticks + phase[1]))
-        moved = np.hypot(np.linalg.norm(np.diff(path, axis=0), axis=1) / STEP, np.diff(yaw) / TURN)
-        travelled = np.concatenate([[0.0], np.cumsum(moved)])
+        travelled = _travelled(path, angle)
         if np.interp(2.3 * np.pi, way * (angle - angle[0]), travelled) < ONCE_ROUND:
             break
+    else:
+        # Too many ways round furniture: look round evenly on the first metres of the way instead.
+        gone = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+        angle = angle[0] + way * 2 * np.pi * gone / max(LOOK_ROUND, gone[-1] / TURNS / 2)
+        travelled = _travelled(path, angle)
+    ticks = np.abs(angle - angle[0])
+    yaw = angle + np.pi + np.deg2rad(10.0) * np.sin(3 * ticks + phase[0])  # across the room
+    pitch = np.deg2rad(-15.0 + 8.0 * np.sin(2.5 * ticks + phase[1]))
     at = np.linspace(0.0, min(travelled[-1], float(n_views - 1)), n_views)
     x, y, yaw, pitch = (np.interp(at, travelled, values) for values in (path[:, 0], path[:, 1], yaw, pitch))
     shake = _shake(n_views, rng)
@@ -47,6 +53,12 @@ def walk(room: Room, n_views: int, seed: int = 0) -> Float64:
     eye = np.stack([x + 0.004 * shake[:, 0], y + 0.004 * shake[:, 1], height], axis=1)
     wobble = np.deg2rad([0.5, 0.5, 0.8]) * shake[:, 3:]
     return _poses(eye, yaw + wobble[:, 0], pitch + wobble[:, 1], wobble[:, 2])
+
+
+def _travelled(path: Float64, angle: Float64) -> Float64:
+    """(S,) units of movement up to each point of a path (S,2) on which one turns by ``angle`` (S,)."""
+    moved = np.hypot(np.linalg.norm(np.diff(path, axis=0), axis=1) / STEP, np.diff(angle) / TURN)
+    return np.concatenate([[0.0], np.cumsum(moved)])
 
 
 def _floor(room: Room) -> WalkableFloor:
