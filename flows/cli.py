@@ -57,7 +57,8 @@ def label(
 ) -> None:
     """Label recordings: reconstruct, segment, lift, group, validate, publish.
 
-    A run that was killed goes on where it was; what is published already is left as it is. Exit code 1 if a scene failed, 2 for bad input.
+    A run that was killed goes on where it was; what is published already is left as it is. Exit code 1 if a scene
+    failed, 2 for bad input.
     """
     with _errors_for_people():
         from flows.settings import checked, merged, read_config
@@ -182,7 +183,9 @@ def gc(
 
 @app.command()
 def doctor(store: Store = None, as_json: Json = False) -> None:
-    """Check the environment, the engines and their weights, and say what to install. Exit code 1 if something needed lacks."""
+    """Check the environment, the engines and their weights, and say what to install. Exit code 1 if something needed
+    lacks.
+    """
     with _errors_for_people():
         from flows.doctor import examine
 

@@ -30,7 +30,8 @@ MASK_ERRORS = MaskErrors(
 
 
 def run_demo(folder: Path, seed: int, views: int) -> dict[str, Any]:
-    """Makes, films, labels and scores room ``seed``; the report as JSON values. What is there already is not made again.
+    """Makes, films, labels and scores room ``seed``; the report as JSON values. What is there already is not made
+    again.
 
     Raises:
         InputError: the folder cannot be written, or the labelling fails for a reason the user can mend.

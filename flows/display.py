@@ -27,7 +27,9 @@ def _console() -> Console:
 
 @contextmanager
 def progress_shown(quiet: bool = False) -> Iterator[None]:
-    """Inside, the stages' progress is shown on stderr: as bars in a terminal, as log lines elsewhere, not at all when ``quiet``."""
+    """Inside, the stages' progress is shown on stderr: as bars in a terminal, as log lines elsewhere, not at all when
+    ``quiet``.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("ovseg3r")
@@ -159,8 +161,9 @@ def show_garbage(report: GcReport) -> None:
     console = _console()
     verb = "would remove" if report.dry_run else "removed"
     console.print(
-        f"{verb} {report.objects:,} objects, {report.bytes / 1e6:.1f} MB: {report.attempts} unfinished attempts, {report.parts} sets of parts, "
-        f"{report.outputs} stage outputs, {report.scenes} replaced scenes, {report.leftovers} scenes never listed, {report.temporary} temporary files",
+        f"{verb} {report.objects:,} objects, {report.bytes / 1e6:.1f} MB: {report.attempts} unfinished attempts, "
+        f"{report.parts} sets of parts, {report.outputs} stage outputs, {report.scenes} replaced scenes, "
+        f"{report.leftovers} scenes never listed, {report.temporary} temporary files",
         soft_wrap=True,
     )
     if report.dry_run and report.objects:
@@ -184,8 +187,8 @@ def show_demo(report: dict[str, Any]) -> None:
     console = _console()
     scene = report["scene"]
     console.print(
-        f"\nRoom {report['seed']}: {report['objects']} objects ({report['flat_objects']} of them flat), {scene['views']} views, {scene['points']:,} points, "
-        f"{scene['instances']:,} 2D instances",
+        f"\nRoom {report['seed']}: {report['objects']} objects ({report['flat_objects']} of them flat), "
+        f"{scene['views']} views, {scene['points']:,} points, {scene['instances']:,} 2D instances",
         highlight=False,
         soft_wrap=True,
     )
@@ -203,8 +206,9 @@ def show_demo(report: dict[str, Any]) -> None:
     console.print(table)
     lifted = report["lifted"]
     console.print(
-        f"Lifted annotation: {lifted['accuracy']:.1%} of the labelled observations on the right object, {lifted['recall']:.1%} of the objects' observations "
-        f"rightly labelled, {lifted['name_accuracy']:.1%} with a right name",
+        f"Lifted annotation: {lifted['accuracy']:.1%} of the labelled observations on the right object, "
+        f"{lifted['name_accuracy']:.1%} with a right name; {lifted['recall']:.1%} of the objects' observations "
+        "rightly labelled",
         highlight=False,
         soft_wrap=True,
     )

@@ -27,8 +27,18 @@ class Finding:
         return asdict(self)
 
 
-_PACKAGES = (("prefect", "prefect"), ("zarr", "zarr"), ("obstore", "obstore"), ("pyarrow", "pyarrow"), ("numba", "numba"),
-             ("cv2", "opencv-python-headless"), ("av", "av"), ("skimage", "scikit-image"), ("pgeof", "pgeof"))  # fmt: skip
+_PACKAGES = (
+    ("prefect", "prefect"),
+    ("zarr", "zarr"),
+    ("obstore", "obstore"),
+    ("pyarrow", "pyarrow"),
+    ("numba", "numba"),
+    ("cv2", "opencv-python-headless"),
+    ("av", "av"),
+    ("skimage", "scikit-image"),
+    ("pgeof", "pgeof"),
+    ("pycocotools", "pycocotools"),
+)
 
 
 def examine(store: str) -> list[Finding]:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.settings import LabelParameters
@@ -35,7 +36,9 @@ logger = logging.getLogger("ovseg3r.flow")
 
 @dataclass(frozen=True)
 class SceneResult:
-    """What became of one source. ``row`` is its catalog row where it is published; ``message`` says why where it is not."""
+    """What became of one source. ``row`` is its catalog row where it is published; ``message`` says why where it is
+    not.
+    """
 
     source: str
     scene_id: str
@@ -52,7 +55,8 @@ class SceneResult:
 
 @flow(name="generate-labels", persist_result=False, validate_parameters=False)
 def generate_labels(parameters: LabelParameters) -> State[list[SceneResult]]:
-    """Labels every source; one that fails does not stop the rest. The state's data is a list of :class:`SceneResult`, failed if one is.
+    """Labels every source; one that fails does not stop the rest. The state's data is a list of :class:`SceneResult`,
+    failed if one is.
 
     Raises:
         InputError: the store is unusable, or two sources would become one scene.
@@ -102,7 +106,8 @@ def _label(
             return row, (), False
         if row.source_digest != todo.source and row.source != source:
             raise InputError(
-                f"{source}: scene {scene_id} is already published from another source ({row.source}); choose a name with --scene-id."
+                f"{source}: scene {scene_id} is already published from another source ({row.source}); "
+                "choose a name with --scene-id."
             )
     d = todo.digests
     keyframes = ingest(store_url, d["ingest"], source, settings.ingest)
@@ -136,7 +141,7 @@ def name_scenes(parameters: LabelParameters, store: Store) -> list[tuple[str, st
         scene_id = parameters.scene_id or scene_id_of(Path(path))
         if scene_id in seen:
             raise InputError(
-                f"{seen[scene_id]} and {path} would both become scene {scene_id}; label them one by one with --scene-id."
+                f"{seen[scene_id]} and {path} would both be scene {scene_id}; label them one by one, with --scene-id."
             )
         seen[scene_id] = path
     return [(path, scene_id) for scene_id, path in seen.items()]
@@ -148,7 +153,11 @@ def run(parameters: LabelParameters) -> list[SceneResult]:
     Raises:
         InputError: nothing could be started.
     """
-    configured = generate_labels.with_options(task_runner=ThreadPoolTaskRunner(max_workers=parameters.workers))
-    state = configured(parameters, return_state=True)
-    results: list[SceneResult] = state.result()
-    return results
+    runner: Any = ThreadPoolTaskRunner(max_workers=parameters.workers)
+    configured = generate_labels.with_options(task_runner=runner)
+    state: State[Any] = configured(parameters, return_state=True)
+    results = state.result(raise_on_failure=False)
+    if isinstance(results, BaseException):
+        raise results
+    done: list[SceneResult] = results
+    return done

@@ -30,14 +30,16 @@ def find(store: Store, scene_id: str) -> CatalogRow:
 
 
 def describe(store: Store, scene_id: str, verify: bool = False) -> dict[str, Any]:
-    """Arrays, counts, sizes, digests, timings, settings as JSON values; with ``verify`` also every fault found on reading all of it."""
+    """Arrays, counts, sizes, digests, timings, settings as JSON values; with ``verify`` also every fault found on
+    reading all of it.
+    """
     row = find(store, scene_id)
     scenes = SceneStore(store)
     published = scenes.published(scene_id, row.digest)
     if published is None:
         raise InputError(f"Scene {scene_id} is listed, but its data is gone from {store.url}; label its source again.")
     group = store.open_group(f"{published.prefix}/scene.zarr")
-    attributes = group.attrs.asdict()
+    attributes: dict[str, Any] = group.attrs.asdict()
     stored = {e.key.removeprefix(f"{published.prefix}/scene.zarr/"): e.size for e in store.list(published.prefix)}
     out: dict[str, Any] = {
         "scene_id": scene_id,

@@ -1,7 +1,8 @@
 """A Prefect server for one run, where none is named: started quickly, alone, and never left behind.
 
-Prefect's own temporary server outlives a killed client; this one hangs on a pipe to its parent and ends with it, however that ends.
-Each run has a database of its own, copied from one that was migrated once, so that runs do not wait for each other's locks.
+Prefect's own temporary server outlives a killed client; this one hangs on a pipe to its parent and ends with it,
+however that ends. Each run has a database of its own, copied from one that was migrated once, so that runs do not wait
+for each other's locks.
 """
 
 import contextlib
@@ -93,7 +94,9 @@ def _cache_folder() -> Path:
 
 
 def _keep_template(database: Path, template: Path) -> None:
-    """Keeps the freshly migrated, still empty database for the next run; without a cache folder the next run migrates again."""
+    """Keeps the freshly migrated, still empty database for the next run; without a cache folder the next run migrates
+    again.
+    """
     import sqlite3
 
     with contextlib.suppress(OSError, sqlite3.Error):

@@ -17,8 +17,10 @@ MIN_INSTANCE_POINTS = 100
 
 @dataclass(frozen=True)
 class SuperpointQuality:
-    """purity: share of points that carry their superpoint's commonest truth. boundary_recall: share of the neighbouring pairs of points with
-    different truth that also have different superpoints. oracle_ap: see :func:`oracle_ap`, over all instances. oracle_ap_flat: over the flat ones."""
+    """purity: share of points that carry their superpoint's commonest truth. boundary_recall: share of the neighbouring
+    pairs of points with different truth that also have different superpoints. oracle_ap: see :func:`oracle_ap`, over
+    all instances. oracle_ap_flat: over the flat ones.
+    """
 
     superpoints: int
     purity: float
@@ -28,7 +30,9 @@ class SuperpointQuality:
 
 
 def superpoint_quality(superpoint: Int32, truth: Int32, edges: Int32, flat_ids: Sequence[int]) -> SuperpointQuality:
-    """Scores superpoints (N,) against true instance ids (N,), 0 = background; ``edges`` (E,2) are the neighbouring points."""
+    """Scores superpoints (N,) against true instance ids (N,), 0 = background; ``edges`` (E,2) are the neighbouring
+    points.
+    """
     table = _Overlap.of(superpoint, truth)
     boundary = truth[edges[:, 0]] != truth[edges[:, 1]]
     split = superpoint[edges[:, 0]] != superpoint[edges[:, 1]]
@@ -47,8 +51,9 @@ def superpoint_quality(superpoint: Int32, truth: Int32, edges: Int32, flat_ids: 
 def oracle_ap(iou: Float64) -> float:
     """The best class-agnostic AP that any grouping of the superpoints could reach, from each instance's best IoU.
 
-    A perfect ranking puts the matching groups first, so at each threshold the precision is 1 up to the recall: AP is the share of
-    instances whose best group exceeds the threshold, averaged over :data:`AP_THRESHOLDS`. nan without instances.
+    A perfect ranking puts the matching groups first, so at each threshold the precision is 1 up to the recall: AP is
+    the share of instances whose best group exceeds the threshold, averaged over :data:`AP_THRESHOLDS`. nan without
+    instances.
     """
     if not len(iou):
         return float("nan")
@@ -58,8 +63,9 @@ def oracle_ap(iou: Float64) -> float:
 def best_group_iou(superpoint: Int32, truth: Int32) -> Float64:
     """For each true id (sorted, 0 included) the highest IoU that a union of superpoints reaches with it.
 
-    With superpoint s holding a_s points of the instance and b_s others, the union that maximises (sum a) / (G + sum b) is a prefix of the
-    superpoints sorted by a / b: the optimum of a linear-fractional 0-1 programme without constraints. Exact, not greedy.
+    With superpoint s holding a_s points of the instance and b_s others, the union that maximises (sum a) / (G + sum b)
+    is a prefix of the superpoints sorted by a / b: the optimum of a linear-fractional 0-1 programme without
+    constraints. Exact, not greedy.
     """
     table = _Overlap.of(superpoint, truth)
     inside = table.count.astype(np.float64)
@@ -77,7 +83,8 @@ def best_group_iou(superpoint: Int32, truth: Int32) -> Float64:
 class LiftQuality:
     """How true the lifted annotation is, over all M observations.
 
-    accuracy: share of labelled observations whose point belongs to the true instance that their 2D instance mostly covers.
+    accuracy: share of labelled observations whose point belongs to the true instance that their 2D instance mostly
+    covers.
     recall: share of the observations of true instances that are labelled and accurate.
     name_accuracy: share of labelled observations whose 2D instance carries a right name of the true instance under it.
     """
@@ -96,7 +103,8 @@ def lift_quality(
 ) -> LiftQuality:
     """Scores the lifted annotation (M,) against true instance ids (N,) of the points.
 
-    ``instance_names`` is the name of each 2D instance, id k + 1 at index k; ``true_names`` the names that are right for each true id.
+    ``instance_names`` is the name of each 2D instance, id k + 1 at index k; ``true_names`` the names that are right for
+    each true id.
     """
     true_of_observation = truth[correspondence.point()]
     labelled = observation > 0
@@ -132,8 +140,9 @@ def _largest_share(table: "_Overlap") -> int:
 
 @dataclass(frozen=True)
 class _Overlap:
-    """The sparse table of common points of superpoints and true instances: entry k says that superpoint_ids[superpoint[k]] and
-    truth_ids[truth[k]] share count[k] points."""
+    """The sparse table of common points of superpoints and true instances: entry k says that
+    superpoint_ids[superpoint[k]] and truth_ids[truth[k]] share count[k] points.
+    """
 
     superpoint_ids: Int64
     superpoint_size: Int64

@@ -1,7 +1,8 @@
 """Pixels to points: fusion of depth maps on a voxel grid, with the correspondences (METHOD 1.1).
 
-Two passes over the views. The first adds every pixel to its voxel; the second, when the fused points are known, keeps for each point and
-view the pixel nearest to it. Only the voxels' sums stay in memory, never the pixels: memory grows with the scene, not with the recording.
+Two passes over the views. The first adds every pixel to its voxel; the second, when the fused points are known, keeps
+for each point and view the pixel nearest to it. Only the voxels' sums stay in memory, never the pixels: memory grows
+with the scene, not with the recording.
 """
 
 from collections.abc import Callable
@@ -39,8 +40,9 @@ _OFFSET = 1 << (_BITS - 1)
 
 @dataclass(frozen=True)
 class DepthView:
-    """One view for fusion: rgb (H,W,3) uint8; depth (H,W) float32 z-depth of the same camera, 0 = none; confidence (H,W) float32 in
-    (0, 1], the weight of each pixel."""
+    """One view for fusion: rgb (H,W,3) uint8; depth (H,W) float32 z-depth of the same camera, 0 = none; confidence
+    (H,W) float32 in (0, 1], the weight of each pixel.
+    """
 
     rgb: UInt8
     depth: Float32
@@ -56,10 +58,10 @@ def fuse(
 ) -> tuple[Points, Correspondence]:
     """Fuses all views' pixels into one point per occupied voxel.
 
-    A point is the confidence-weighted mean of the pixels in its voxel; its confidence is the pixels' mean confidence times n / (n + 1) for
-    n views. Its normal is the mean of the depth maps' normals there and at its nearest points: a plane fit to the points would do worse, as
-    noise makes a surface several voxels thick, while each depth map by itself is smooth. Points are in Morton order, so neighbours lie near
-    in memory.
+    A point is the confidence-weighted mean of the pixels in its voxel; its confidence is the pixels' mean confidence
+    times n / (n + 1) for n views. Its normal is the mean of the depth maps' normals there and at its nearest points: a
+    plane fit to the points would do worse, as noise makes a surface several voxels thick, while each depth map by
+    itself is smooth. Points are in Morton order, so neighbours lie near in memory.
 
     Args:
         views: the V cameras.
@@ -78,13 +80,14 @@ def fuse(
         step()
     if grid.count == 0:
         raise InputError(
-            "No pixel of any keyframe has a usable depth, so there is nothing to reconstruct; check the depth files' unit and range."
+            "No pixel of any keyframe has a usable depth, so there is nothing to reconstruct; check the depth files' "
+            "unit and range."
         )
     order = grid.finish(min_views)
     if len(order) == 0:
         raise InputError(
-            f"No point is seen in {min_views} keyframes or more, so nothing is left to reconstruct; take more keyframes of the place, or set "
-            "min_views to 1."
+            f"No point is seen in {min_views} keyframes or more, so nothing is left to reconstruct; take more "
+            "keyframes of the place, or set reconstruct.min_views to 1."
         )
     observed: list[tuple[Int32, NDArray[np.uint32]]] = []
     for v in range(len(views)):
@@ -102,7 +105,7 @@ class _Grid:
         self.count = 0
         self.table = np.full(1 << 16, -1, np.int32)
         self.keys = np.empty(1 << 14, np.int64)
-        # weight, weighted offset from the voxel's centre (3), weighted colour (3), weighted normal (3), weighted direction to the camera (3), pixels
+        # weight; weighted offset from the voxel's centre, colour, normal, direction to the camera (3 each); pixels
         self.sums = np.zeros((1 << 14, 14), np.float64)
         self.last_view = np.full(1 << 14, -1, np.int32)
         self.n_views = np.zeros(1 << 14, np.int32)
@@ -119,8 +122,8 @@ class _Grid:
             )  # fmt: skip
             if self.count < 0:
                 raise InputError(
-                    f"A point lies more than {_OFFSET * self.voxel:.0f} units from the origin: too far for a voxel of {self.voxel} units; "
-                    "check the poses' unit or choose a larger --voxel."
+                    f"A point lies more than {_OFFSET * self.voxel:.0f} units from the origin: too far for a voxel of "
+                    f"{self.voxel} units; check the poses' unit or choose a larger --voxel."
                 )
 
     def _reserve(self, width: int) -> None:
@@ -167,12 +170,14 @@ def _smooth_normals(xyz: Float32, summed: Float64, towards: Float64) -> Float64:
     normal: Float64 = summed[neighbours].sum(axis=1)
     unknown = np.linalg.norm(normal, axis=1) < 1e-9
     normal[unknown] = towards[unknown]
-    return normal / np.linalg.norm(normal, axis=1, keepdims=True)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    return normal
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def depth_normals(depth, k):  # type: ignore[no-untyped-def]
-    """(H,W,3) float32 unit normals of a depth map (H,W) in the camera's frame, towards the camera; zero where there is none.
+    """(H,W,3) float32 unit normals of a depth map (H,W) in the camera's frame, towards the camera; zero where there is
+    none.
 
     From the differences over ``NORMAL_STEP`` pixels to either side, or over fewer where those are not on the surface.
     """
@@ -214,7 +219,9 @@ def depth_normals(depth, k):  # type: ignore[no-untyped-def]
 
 
 def _to_csr(observed: list[tuple[Int32, NDArray[np.uint32]]], order: Int64, voxels: int, width: int) -> Correspondence:
-    """Per-view (voxel, pixel) lists to CSR over the voxels in ``order``. Views come in order, so a counting sort keeps them increasing."""
+    """Per-view (voxel, pixel) lists to CSR over the voxels in ``order``. Views come in order, so a counting sort keeps
+    them increasing.
+    """
     rank = np.full(voxels, -1, np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
     indptr = np.zeros(len(order) + 1, np.int64)
@@ -259,7 +266,7 @@ def _morton(cell: Int64) -> NDArray[np.uint64]:
     return code
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, inline="always")
 def _slot(key, table, keys):  # type: ignore[no-untyped-def]
     """Where ``key`` stands in the table, or the free slot where it belongs."""
     mask = len(table) - 1
@@ -270,13 +277,13 @@ def _slot(key, table, keys):  # type: ignore[no-untyped-def]
     return slot
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _rehash(table, keys, count):  # type: ignore[no-untyped-def]
     for i in range(count):
         table[_slot(keys[i], table, keys)] = i
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, inline="always")
 def _world(x, y, z, k, t):  # type: ignore[no-untyped-def]
     cx = (x - k[0, 2]) / k[0, 0] * z
     cy = (y - k[1, 2]) / k[1, 1] * z
@@ -287,15 +294,16 @@ def _world(x, y, z, k, t):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, inline="always")
 def _pack(i, j, k):  # type: ignore[no-untyped-def]
     return ((np.int64(i) + _OFFSET) << (2 * _BITS)) | ((np.int64(j) + _OFFSET) << _BITS) | (np.int64(k) + _OFFSET)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _add_rows(first, view, depth, normal, rgb, confidence, k, t, voxel, table, keys, sums, last_view, n_views, count):  # type: ignore[no-untyped-def]
-    """Adds picture rows from ``first`` on until the arrays may run out of room; returns the next row and the number of voxels
-    (-1: a point out of the grid's range)."""
+    """Adds picture rows from ``first`` on until the arrays may run out of room; returns the next row and the number of
+    voxels (-1: a point out of the grid's range).
+    """
     height, width = depth.shape
     for y in range(first, height):
         if count + width > len(keys):
@@ -305,10 +313,10 @@ def _add_rows(first, view, depth, normal, rgb, confidence, k, t, voxel, table, k
             if not z > 0:
                 continue
             wx, wy, wz = _world(x, y, z, k, t)
-            i, j, l = np.floor(wx / voxel), np.floor(wy / voxel), np.floor(wz / voxel)
-            if not (abs(i) < _OFFSET and abs(j) < _OFFSET and abs(l) < _OFFSET):
+            i, j, m = np.floor(wx / voxel), np.floor(wy / voxel), np.floor(wz / voxel)
+            if not (abs(i) < _OFFSET and abs(j) < _OFFSET and abs(m) < _OFFSET):
                 return y, -1
-            key = _pack(i, j, l)
+            key = _pack(i, j, m)
             slot = _slot(key, table, keys)
             n = table[slot]
             if n < 0:
@@ -321,7 +329,7 @@ def _add_rows(first, view, depth, normal, rgb, confidence, k, t, voxel, table, k
             s[0] += w
             s[1] += w * (wx - (i + 0.5) * voxel)
             s[2] += w * (wy - (j + 0.5) * voxel)
-            s[3] += w * (wz - (l + 0.5) * voxel)
+            s[3] += w * (wz - (m + 0.5) * voxel)
             s[4] += w * rgb[y, x, 0]
             s[5] += w * rgb[y, x, 1]
             s[6] += w * rgb[y, x, 2]
@@ -338,7 +346,7 @@ def _add_rows(first, view, depth, normal, rgb, confidence, k, t, voxel, table, k
     return height, count
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _nearest_pixels(depth, k, t, voxel, table, keys, xyz):  # type: ignore[no-untyped-def]
     height, width = depth.shape
     best = np.full(len(xyz), np.inf, np.float32)

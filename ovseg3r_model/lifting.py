@@ -10,7 +10,9 @@ from ovseg3r_model.records import Correspondence, Float32, Images, Instances, In
 
 
 def observations_by_view(correspondence: Correspondence, views: int) -> tuple[Int64, Int64]:
-    """(order (M,), start (V+1,)): view v's observations are the rows order[start[v]:start[v + 1]] of the correspondence."""
+    """(order (M,), start (V+1,)): view v's observations are the rows order[start[v]:start[v + 1]] of the
+    correspondence.
+    """
     order = np.argsort(correspondence.view, kind="stable")
     start = np.zeros(views + 1, np.int64)
     np.cumsum(np.bincount(correspondence.view, minlength=views), out=start[1:])
@@ -40,7 +42,8 @@ def lift(mask_ids: Images, correspondence: Correspondence) -> UInt32:
         x, y = correspondence.pixel[rows].T
         if y.max() >= ids.shape[0] or x.max() >= ids.shape[1]:
             raise InputError(
-                f"The mask of view {v} is {ids.shape[1]}x{ids.shape[0]} pixels, smaller than the frame it belongs to; give masks of the frames' size."
+                f"The mask of view {v} is {ids.shape[1]}x{ids.shape[0]} pixels, smaller than the frame it belongs to; "
+                "give masks of the frames' size."
             )
         out[rows] = ids[y, x]
     return out
@@ -59,7 +62,9 @@ def locate(instances: Instances, observation: UInt32, correspondence: Correspond
 
 
 def gather_instances(view_masks: Iterable[ViewMasks]) -> Instances:
-    """Puts the views' instances into one table (scene-unique id = row + 1) in the order of the views; positions are still nan."""
+    """Puts the views' instances into one table (scene-unique id = row + 1) in the order of the views; positions are
+    still nan.
+    """
     names: dict[str, int] = {}
     view, label, score, box = [], [], [], []
     for v, masks in enumerate(view_masks):
@@ -78,7 +83,9 @@ def gather_instances(view_masks: Iterable[ViewMasks]) -> Instances:
 
 
 def boxes(ids: UInt32, count: int) -> UInt16:
-    """(count,4) uint16: x0, y0, x1, y1 (all inside) of the ids 1..count in a map (H,W); 0, 0, 0, 0 where an id has no pixel."""
+    """(count,4) uint16: x0, y0, x1, y1 (all inside) of the ids 1..count in a map (H,W); 0, 0, 0, 0 where an id has no
+    pixel.
+    """
     low = np.full((count, 2), np.iinfo(np.int64).max)
     high = np.zeros((count, 2), np.int64)
     _extend(np.ascontiguousarray(ids), low, high)
@@ -86,7 +93,7 @@ def boxes(ids: UInt32, count: int) -> UInt16:
     return np.concatenate([low, high], axis=1).astype(np.uint16)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _extend(ids, low, high):  # type: ignore[no-untyped-def]
     for y in range(ids.shape[0]):
         for x in range(ids.shape[1]):

@@ -1,4 +1,6 @@
-"""Pictures for people: clouds from outside, masks over frames. Drawn with numpy and numba alone, so they work on any machine and are bit-identical."""
+"""Pictures for people: clouds from outside, masks over frames. Drawn with numpy and numba alone, so they work on any
+machine and are bit-identical.
+"""
 
 import io
 
@@ -45,7 +47,8 @@ def overlay(rgb: UInt8, ids: UInt32, labels: dict[int, str]) -> UInt8:
 def cloud(xyz: Float32, rgb: UInt8, views: Views, spacing: float, size: tuple[int, int] = (1600, 900)) -> UInt8:
     """The cloud as seen by somebody who stands behind and above the cameras and looks into the scene, (h,w,3) uint8.
 
-    Up is the cameras' mean up. Points nearer than the scene's middle that hide it (ceiling, the near wall) are cut away.
+    Up is the cameras' mean up. Points nearer than the scene's middle that hide it (ceiling, the near wall) are cut
+    away.
     """
     up = -views.world_from_camera[:, :3, 1].mean(axis=0)
     up /= np.linalg.norm(up)
@@ -78,7 +81,9 @@ def _framing(xyz: Float32, world_from_camera: Float64, size: tuple[int, int]) ->
 
 
 def look_at(eye: Float64, target: Float64, up: Float64) -> Float64:
-    """world_from_camera (4,4) of an OpenCV camera at ``eye`` that looks at ``target`` with ``up`` upwards in the picture."""
+    """world_from_camera (4,4) of an OpenCV camera at ``eye`` that looks at ``target`` with ``up`` upwards in the
+    picture.
+    """
     z = (target - eye) / np.linalg.norm(target - eye)
     x = np.cross(z, up)
     x /= np.linalg.norm(x)
@@ -90,7 +95,7 @@ def look_at(eye: Float64, target: Float64, up: Float64) -> Float64:
 def splat(
     xyz: Float32, rgb: UInt8, intrinsics: Float64, world_from_camera: Float64, size: tuple[int, int], spacing: float
 ) -> UInt8:
-    """Draws points (N,3) as squares of ``spacing`` (the points' distance in the world) through a camera; (h,w,3) uint8."""
+    """Draws points (N,3) as squares of ``spacing`` (their distance in the world) through a camera; (h,w,3) uint8."""
     r, t = world_from_camera[:3, :3], world_from_camera[:3, 3]
     local = (xyz - t) @ r
     out = np.tile(BACKGROUND, (size[1], size[0], 1))
@@ -99,7 +104,7 @@ def splat(
     return out
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _splat(local, rgb, k, spacing, out, depth):  # type: ignore[no-untyped-def]
     height, width = depth.shape
     for i in range(len(local)):
@@ -107,7 +112,7 @@ def _splat(local, rgb, k, spacing, out, depth):  # type: ignore[no-untyped-def]
         if z <= 1e-6:
             continue
         x, y = k[0, 0] * local[i, 0] / z + k[0, 2], k[1, 1] * local[i, 1] / z + k[1, 2]
-        half = 0.75 * spacing * k[0, 0] / z
+        half = max(0.75 * spacing * k[0, 0] / z, 0.5)  # never less than a pixel
         for v in range(max(0, int(np.ceil(y - half))), min(height - 1, int(np.floor(y + half))) + 1):
             for u in range(max(0, int(np.ceil(x - half))), min(width - 1, int(np.floor(x + half))) + 1):
                 if z < depth[v, u]:
@@ -116,14 +121,15 @@ def _splat(local, rgb, k, spacing, out, depth):  # type: ignore[no-untyped-def]
 
 
 def shaded(points: Points, colors: UInt8) -> UInt8:
-    """Colours (N,3) darkened by the angle to a light from above the left shoulder, so that shape shows in flat colours."""
+    """Colours (N,3) darkened by the angle to a light over the left shoulder, so that shape shows in flat colours."""
     light = np.array([0.4, 0.5, 0.77], np.float32)
     lambert = 0.55 + 0.45 * np.abs(points.normal.astype(np.float32) @ light)
-    return (colors * lambert[:, None]).astype(np.uint8)
+    out: UInt8 = (colors * lambert[:, None]).astype(np.uint8)
+    return out
 
 
 def point_instances(correspondence: Correspondence, observation: UInt32, points: int) -> UInt32:
-    """(N,) uint32, for pictures only: the instance of each point's first labelled observation, 0 where there is none."""
+    """(N,) uint32, for pictures only: the instance of each point's first labelled observation, 0 without one."""
     out = np.zeros(points, np.uint32)
     labelled = np.flatnonzero(observation)[::-1]  # reversed, so that the first one is written last
     out[correspondence.point()[labelled]] = observation[labelled]

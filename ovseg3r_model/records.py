@@ -26,7 +26,9 @@ Bool = NDArray[np.bool_]
 
 
 class Images(Protocol):
-    """Pictures of one size, decoded when asked for. A zarr array of shape (F,H,W,...) is one, and so is a list of arrays."""
+    """Pictures of one size, decoded when asked for. A zarr array of shape (F,H,W,...) is one, and so is a list of
+    arrays.
+    """
 
     def __len__(self) -> int: ...
 
@@ -45,7 +47,8 @@ class Recording:
     world_from_camera: (F,4,4) float64 of the colour camera; None where unknown.
     depth: F maps (Hd,Wd) float32, metres, 0 where there is no measurement; None for plain video.
     depth_intrinsics: (F,3,3) float64; given exactly when ``depth`` is.
-    color_from_depth: (4,4) float64, colour-camera coordinates from depth-camera coordinates; the identity for registered depth.
+    color_from_depth: (4,4) float64, colour-camera coordinates from depth-camera coordinates; the identity for
+    registered depth.
     notes: what a user should know of how the source was read (frames left out, assumptions made), one sentence each.
     """
 
@@ -71,8 +74,8 @@ class Recording:
 class Views:
     """The cameras of V keyframes.
 
-    intrinsics (V,3,3) float64, world_from_camera (V,4,4) float64, size (V,2) int64 as (width, height), frame (V,) int64: index in the
-    source, time (V,) float64 seconds.
+    intrinsics (V,3,3) float64, world_from_camera (V,4,4) float64, size (V,2) int64 as (width, height), frame (V,)
+    int64: index in the source, time (V,) float64 seconds.
     """
 
     intrinsics: Float64
@@ -87,8 +90,9 @@ class Views:
 
 @dataclass(frozen=True)
 class Points:
-    """N fused points: xyz (N,3) float32 in the world, rgb (N,3) uint8, normal (N,3) float16 unit and towards the cameras that saw
-    the point, confidence (N,) float16 in (0, 1]."""
+    """N fused points: xyz (N,3) float32 in the world, rgb (N,3) uint8, normal (N,3) float16 unit and towards the
+    cameras that saw the point, confidence (N,) float16 in (0, 1].
+    """
 
     xyz: Float32
     rgb: UInt8
@@ -138,7 +142,8 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class ViewMasks:
-    """The 2D instances of one view: ids (H,W) uint32 with 0 = none and 1..K, labels K free texts, scores (K,) float32 in [0, 1].
+    """The 2D instances of one view: ids (H,W) uint32 with 0 = none and 1..K, labels K free texts, scores (K,) float32
+    in [0, 1].
 
     Ids count within the view; the scene-unique ids are made when the views are put together.
     """
@@ -152,8 +157,8 @@ class ViewMasks:
 class Instances:
     """One row per 2D instance of the scene; row k is instance id k + 1.
 
-    view (O,) uint16; label (O,) int32, index into ``label_names``; score (O,) float32; box (O,4) uint16 as x0, y0, x1, y1, all inside
-    the mask; position (O,3) float32: mean of the points under the mask, nan where no point is.
+    view (O,) uint16; label (O,) int32, index into ``label_names``; score (O,) float32; box (O,4) uint16 as x0, y0, x1,
+    y1, all inside the mask; position (O,3) float32: mean of the points under the mask, nan where no point is.
     """
 
     label_names: tuple[str, ...]
@@ -169,8 +174,9 @@ class Instances:
 
 @dataclass(frozen=True)
 class LabelledScene:
-    """A whole scene as published. ``mask_ids`` are V maps (H,W) uint32 of scene-unique ids; observation (M,) uint32 is the lifted
-    view-wise annotation; superpoint (N,) int32 counts from 0 without gaps."""
+    """A whole scene as published. ``mask_ids`` are V maps (H,W) uint32 of scene-unique ids; observation (M,) uint32 is
+    the lifted view-wise annotation; superpoint (N,) int32 counts from 0 without gaps.
+    """
 
     reconstruction: Reconstruction
     mask_ids: Images

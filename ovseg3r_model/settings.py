@@ -1,7 +1,7 @@
 """Every setting of every stage, with its default and its meaning: the one place where either stands.
 
-All models are frozen and refuse unknown names. The flow's parameter model is built from them, so a configuration file, the command
-line and Prefect's form speak of the same values.
+All models are frozen and refuse unknown names. The flow's parameter model is built from them, so a configuration file,
+the command line and Prefect's form speak of the same values.
 """
 
 from typing import Literal
@@ -38,12 +38,12 @@ class ReconstructSettings(Settings):
         6.0, gt=0, description="Farther depth is left out, metres: depth noise grows with its square."
     )
     min_views: int = Field(
-        2, ge=1, description="Points seen in fewer views are left out: most are the depth sensor's noise."
+        2, ge=1, description="Points seen in fewer views are left out: mostly noise of the depth sensor."
     )
     edge_ratio: float = Field(
         0.03,
         gt=0,
-        description="A pixel whose depth differs by more than this share from a neighbour's, beyond its slope, is an edge.",
+        description="Depth steps larger than this share of the depth, and no slope, are edges and left out.",
     )
 
 

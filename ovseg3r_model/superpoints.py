@@ -1,23 +1,25 @@
 """IBSp, 2D Instance Boundary-aware Superpoints (METHOD 1.5), on points alone: no mesh.
 
-A kNN graph; edges across 2D instance boundaries are cut; Felzenszwalb's graph segmentation on what is left. The kernels here are fast;
-``superpoints_reference.py`` says the same in the fewest lines, and the tests hold the two together.
+A kNN graph; edges across 2D instance boundaries are cut; Felzenszwalb's graph segmentation on what is left. The kernels
+here are fast; ``superpoints_reference.py`` says the same in the fewest lines, and the tests hold the two together.
 
-The paper gives each point one observation and cuts an edge when the two ids differ. Points with several observations need a rule, and four
-can be chosen (``SuperpointSettings.cut``). In all of them a view *disagrees* with an edge when it shows one id at one end and another id, or
-none, at the other.
+The paper gives each point one observation and cuts an edge when the two ids differ. Points with several observations
+need a rule, and four can be chosen (``SuperpointSettings.cut``). In all of them a view *disagrees* with an edge when it
+shows one id at one end and another id, or none, at the other.
 
 ``majority``
-    Compare only in views that observe both ends; cut when a strict majority of them disagrees; keep without a common view.
+    Compare only in views that observe both ends; cut when a strict majority of them disagrees; keep without a common
+    view.
 ``any``
     As majority, but one disagreeing view cuts.
 ``unlabelled-never-cuts``
     As majority, but an id against none is no disagreement.
 ``contested-last`` (default)
-    Majority lets segments leak: where a boundary falls between several points it is crossed step by step, no step with a majority against it,
-    and one such path joins a picture with its wall. So an edge that some view disagrees with, though no majority, is *contested*: it may only
-    join small segments to a neighbour, when all others are done. And more views are asked: all that observe at least one end, the other end
-    lying beside it in the picture; each end has the id under its own projection, not under the nearest pixel of its voxel.
+    Majority lets segments leak: where a boundary falls between several points it is crossed step by step, no step with
+    a majority against it, and one such path joins a picture with its wall. So an edge that some view disagrees with,
+    though no majority, is *contested*: it may only join small segments to a neighbour, when all others are done. And
+    more views are asked: all that observe at least one end, the other end lying beside it in the picture; each end has
+    the id under its own projection, not under the nearest pixel of its voxel.
 """
 
 import numba
@@ -69,7 +71,9 @@ def geometry_superpoints(points: Points, settings: SuperpointSettings) -> Int32:
 
 
 def knn_edges(xyz: Float32, neighbours: int) -> Int32:
-    """(E,2) int32 undirected edges i < j of the kNN graph, each once: i is among j's nearest ``neighbours`` or j among i's."""
+    """(E,2) int32 undirected edges i < j of the kNN graph, each once: i is among j's nearest ``neighbours`` or j among
+    i's.
+    """
     k = min(neighbours + 1, len(xyz))  # the point itself is its own first neighbour
     nearest, _ = pgeof.knn_search(xyz, xyz, k)
     edges = np.empty((nearest.size, 2), np.int32)
@@ -88,7 +92,7 @@ def _segment(points: Points, edges: Int32, contested: Bool, settings: Superpoint
     return out
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _unique_edges(nearest, edges):  # type: ignore[no-untyped-def]
     count = 0
     n, k = nearest.shape
@@ -109,7 +113,7 @@ def _unique_edges(nearest, edges):  # type: ignore[no-untyped-def]
     return count
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, parallel=True)
 def _ask_common(edges, indptr, view, observation, blank_counts, asked, against):  # type: ignore[no-untyped-def]
     """Counts, for each edge, the views that observe both ends and those among them that disagree."""
     for e in numba.prange(len(edges)):
@@ -137,7 +141,9 @@ def _ask_beside(
     asked: Int32,
     against: Int32,
 ) -> None:
-    """Counts, for each edge, the views that observe one end and have the other in the picture, and those among them that disagree."""
+    """Counts, for each edge, the views that observe one end and have the other in the picture, and those among them
+    that disagree.
+    """
     start, edge_of = _incident(edges, len(xyz))
     order, view_start = observations_by_view(correspondence, len(views))
     of_point = correspondence.point()
@@ -154,7 +160,7 @@ def _ask_beside(
         observed[seen] = False
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _incident(edges, points):  # type: ignore[no-untyped-def]
     """CSR of the edges at each point."""
     start = np.zeros(points + 1, np.int64)
@@ -172,7 +178,7 @@ def _incident(edges, points):  # type: ignore[no-untyped-def]
     return start, edge_of
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, inline="always")
 def _id_at(point, project, mask):  # type: ignore[no-untyped-def]
     """The id under a point's projection, -1 outside of the picture."""
     x = project[0, 0] * point[0] + project[0, 1] * point[1] + project[0, 2] * point[2] + project[0, 3]
@@ -186,7 +192,7 @@ def _id_at(point, project, mask):  # type: ignore[no-untyped-def]
     return np.int64(mask[row, column])
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, parallel=True)
 def _ask_view(seen, observed, edges, start, edge_of, xyz, project, mask, ids, asked, against):  # type: ignore[no-untyped-def]
     for s in numba.prange(len(seen)):
         ids[seen[s]] = _id_at(xyz[seen[s]], project, mask)
@@ -204,7 +210,7 @@ def _ask_view(seen, observed, edges, start, edge_of, xyz, project, mask, ids, as
                     against[e] += 1
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, parallel=True)
 def _edge_weights(xyz, normal, edges, weights):  # type: ignore[no-untyped-def]
     for e in numba.prange(len(edges)):
         i, j = edges[e, 0], edges[e, 1]
@@ -220,7 +226,7 @@ def _edge_weights(xyz, normal, edges, weights):  # type: ignore[no-untyped-def]
         weights[e] = weight
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _sort(bits):  # type: ignore[no-untyped-def]
     """Stable order of uint32 keys: radix sort, 11 bits a pass."""
     n = len(bits)
@@ -240,7 +246,7 @@ def _sort(bits):  # type: ignore[no-untyped-def]
     return order
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, inline="always")
 def _find(parent, i):  # type: ignore[no-untyped-def]
     while parent[i] != i:
         parent[i] = parent[parent[i]]
@@ -248,9 +254,11 @@ def _find(parent, i):  # type: ignore[no-untyped-def]
     return i
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _felzenszwalb(edges, contested, weights, order, k_threshold, min_points, parent):  # type: ignore[no-untyped-def]
-    """Felzenszwalb and Huttenlocher 2004 with ScanNet's pass that joins small segments along the remaining edges; fills ``parent``."""
+    """Felzenszwalb and Huttenlocher 2004 with ScanNet's pass that joins small segments along the remaining edges; fills
+    ``parent``.
+    """
     size = np.ones(len(parent), np.int32)
     threshold = np.full(len(parent), k_threshold)
     for stage in range(3):  # merge; join small segments; join those that are still small along contested edges too
@@ -272,7 +280,7 @@ def _felzenszwalb(edges, contested, weights, order, k_threshold, min_points, par
                 threshold[a] = weights[e] + k_threshold / size[a]
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _number(parent, out):  # type: ignore[no-untyped-def]
     number = np.full(len(parent), -1, np.int32)
     count = 0

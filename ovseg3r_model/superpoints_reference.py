@@ -36,7 +36,7 @@ def instance_superpoints_reference(
 def _felzenszwalb(points: Points, edges: list[Edge], contested: set[Edge], settings: SuperpointSettings) -> Int32:
     weighted = sorted((_weight(points, *edge), number) for number, edge in enumerate(edges))
     segment_of = {i: {i} for i in range(len(points))}
-    threshold = {id(s): settings.k_threshold for s in segment_of.values()}
+    threshold = {id(s): float(settings.k_threshold) for s in segment_of.values()}
     for stage in ("merge", "small", "small, contested"):
         for weight, number in weighted:
             edge = edges[number]
@@ -47,7 +47,7 @@ def _felzenszwalb(points: Points, edges: list[Edge], contested: set[Edge], setti
             flat = weight <= threshold[id(a)] and weight <= threshold[id(b)]
             if a is not b and (flat if stage == "merge" else small):
                 a |= b
-                threshold[id(a)] = weight + settings.k_threshold / len(a)
+                threshold[id(a)] = float(weight) + settings.k_threshold / len(a)
                 segment_of.update(dict.fromkeys(b, a))
     numbers: dict[int, int] = {}
     return np.array([numbers.setdefault(id(segment_of[i]), len(numbers)) for i in range(len(points))], np.int32)

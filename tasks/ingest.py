@@ -44,7 +44,7 @@ def ingest(store_url: str, digest: str, source: str, settings: IngestSettings) -
 def load_recording(ref: StageRef) -> Recording:
     """The keyframes as stored; pictures are read when asked for."""
     group = ref.group()
-    attributes = group.attrs.asdict()
+    attributes: dict[str, Any] = group.attrs.asdict()
     optional = {name: read_array(group, name) if name in group else None for name in _OPTIONAL}
     has_depth = "depth" in group
     depth = StoredImages(open_array(group, "depth")) if has_depth else None
@@ -54,12 +54,17 @@ def load_recording(ref: StageRef) -> Recording:
         frame=read_array(group, "frame"),
         time=read_array(group, "time"),
         color=StoredImages(open_array(group, "color")),
-        size=tuple(attributes["size"]),
+        size=_size(attributes["size"]),
         depth=depth,
-        depth_size=tuple(attributes["depth_size"]) if has_depth else None,
+        depth_size=_size(attributes["depth_size"]) if has_depth else None,
         notes=tuple(attributes["notes"]),
         **optional,
     )
+
+
+def _size(values: list[int]) -> tuple[int, int]:
+    width, height = values
+    return width, height
 
 
 def _save(attempt: Attempt, recording: Recording) -> None:

@@ -1,4 +1,6 @@
-"""Which digest each stage's output has: computed from the source's content and the settings alone, before anything is run."""
+"""Which digest each stage's output has: computed from the source's content and the settings alone, before anything is
+run.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path

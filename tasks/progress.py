@@ -11,7 +11,7 @@ logger = logging.getLogger("ovseg3r.progress")
 
 @dataclass(frozen=True)
 class Progress:
-    """done of total steps of a stage; ``reused`` when the stage's output was already there and nothing had to be done."""
+    """done of total steps of a stage; ``reused`` when the stage's output was already there: nothing had to be done."""
 
     scene_id: str
     stage: str

@@ -28,7 +28,8 @@ _VERSIONED = ("ovseg3r", "numpy", "numba", "open3d-cpu", "opencv-python-headless
 
 @task(name="publish", cache_policy=NO_CACHE, persist_result=False)
 def publish(store_url: str, plan: Plan, scene_id: str, source: str, stages: dict[str, StageRef]) -> CatalogRow:
-    """Publishes a scene and lists it. What is complete already is only listed; the row's seconds are those of the stages as they were run.
+    """Publishes a scene and lists it. What is complete already is only listed; the row's seconds are those of the
+    stages as they were run.
 
     Raises InputError (SceneRefused) for a scene that breaks a rule: it is not visible then.
     """

@@ -44,7 +44,7 @@ def reconstruct(store_url: str, digest: str, keyframes: StageRef, settings: Reco
 def load_reconstruction(ref: StageRef) -> Reconstruction:
     """The reconstruction as stored, in memory."""
     group = ref.group()
-    attributes = group.attrs.asdict()
+    attributes: dict[str, Any] = group.attrs.asdict()
     parts = {part: {name: read_array(group, f"{part}/{name}") for name in names} for part, names in _ARRAYS.items()}
     return Reconstruction(
         points=Points(**parts["points"]),

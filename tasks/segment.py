@@ -1,4 +1,4 @@
-"""Stage ``segment``: keyframes -> 2D instance masks. Saved view by view: a killed run repeats only what was in flight."""
+"""Stage ``segment``: keyframes -> 2D instance masks. Saved view by view: a killed run repeats what was in flight."""
 
 import io
 import json

@@ -15,7 +15,8 @@ logger = logging.getLogger("ovseg3r.stage")
 def run_stage(store_url: str, stage: str, digest: str, work: Callable[[Stages, Attempt], dict[str, Any]]) -> StageRef:
     """The stage's committed output; ``work`` fills an attempt and returns its summary when there is none yet.
 
-    What an attempt wrote before an error is deleted at once; what a killed one wrote is never seen and falls to garbage collection.
+    What an attempt wrote before an error is deleted at once; what a killed one wrote is never seen and falls to garbage
+    collection.
     """
     stages = Stages(Store.open(store_url))
     known = stages.committed(stage, digest)

@@ -1,6 +1,8 @@
-"""Do colour and depth line up? Depth edges should lie on colour edges; where they do so only after scaling and shifting, the calibration is off.
+"""Do colour and depth line up? Depth edges should lie on colour edges; where they do so only after scaling and
+shifting, the calibration is off.
 
-Recordings with unregistered depth are common (the 7-Scenes set is one), and they fail silently: every mask is lifted onto its neighbour.
+Recordings with unregistered depth are common (the 7-Scenes set is one), and they fail silently: every mask is lifted
+onto its neighbour.
 """
 
 from dataclasses import dataclass
@@ -26,15 +28,18 @@ _SHIFTS = np.arange(-28.0, 28.1, 4.0)
 
 @dataclass(frozen=True)
 class Alignment:
-    """offset_px: the largest distance, over the picture, between where a depth pixel is put and where colour shows it; 0 where the given
-    calibration explains the pictures as well as any other. notes: the warning, if there is one."""
+    """offset_px: the largest distance, over the picture, between where a depth pixel is put and where colour shows it;
+    0 where the given calibration explains the pictures as well as any other. notes: the warning, if there is one.
+    """
 
     offset_px: float
     notes: tuple[str, ...]
 
 
 def check_alignment(recording: Recording) -> Alignment:
-    """Fits scale and shift between depth edges and colour edges over the recording and reports what does not agree with the calibration."""
+    """Fits scale and shift between depth edges and colour edges over the recording and reports what does not agree with
+    the calibration.
+    """
     chosen = np.unique(np.linspace(0, len(recording) - 1, min(CHECKED_VIEWS, len(recording))).round().astype(int))
     evidence = [e for e in (_evidence(recording, int(v)) for v in chosen) if e is not None]
     if len(evidence) < 4 or recording.intrinsics is None:
@@ -55,8 +60,9 @@ def _advice(fitted: Float64, offset: float, recording: Recording) -> str:
     fx, fy = scale * k[0, 0], scale * k[1, 1]
     cx, cy = center + scale * (k[:2, 2] - center) + (dx, dy)
     return (
-        f"Colour and depth do not line up: depth edges lie up to {offset:.0f} px (at the picture's corner) from the colour edges they belong to, so "
-        f"masks and colours would land on neighbouring surfaces; the colour camera behaves like "
+        f"Colour and depth do not line up: depth edges lie up to {offset:.0f} px (at the picture's corner) from the "
+        "colour edges they belong to, so masks and colours would land on neighbouring surfaces; the colour camera "
+        f"behaves like "
         f"--color-intrinsics {fx:.1f},{fy:.1f},{cx:.1f},{cy:.1f}: check it, then run again with it."
     )
 
@@ -69,7 +75,9 @@ def _largest_offset(fitted: Float64, size: tuple[int, int]) -> float:
 
 
 def _evidence(recording: Recording, view: int) -> tuple[Float32, Float32] | None:
-    """Depth-edge pixels (E,2) and the colour edges' strength (H,W) of a view; None where it has too few edges to say anything."""
+    """Depth-edge pixels (E,2) and the colour edges' strength (H,W) of a view; None where it has too few edges to say
+    anything.
+    """
     depth = registered_depth(recording, view)
     edges = _silhouettes(depth, DEPTH_JUMP)
     if len(edges) < 200:
@@ -84,9 +92,11 @@ def _evidence(recording: Recording, view: int) -> tuple[Float32, Float32] | None
     return edges, cv2.GaussianBlur(strength, (0, 0), 2.0)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _silhouettes(depth, jump):  # type: ignore[no-untyped-def]
-    """(E,2) float32 x, y of near pixels beside a far one. Sensors leave a gap between both, hence the look a few pixels farther."""
+    """(E,2) float32 x, y of near pixels beside a far one. Sensors leave a gap between both, hence the look a few pixels
+    farther.
+    """
     height, width = depth.shape
     found = np.empty((height * width, 2), np.float32)
     count = 0
@@ -110,7 +120,9 @@ def _silhouettes(depth, jump):  # type: ignore[no-untyped-def]
 
 
 def _fit(evidence: list[tuple[Float32, Float32]]) -> tuple[Float64, Float64]:
-    """The (scale, dx, dy) with the strongest colour edges under the depth edges, and by how much it beats the identity in each view."""
+    """The (scale, dx, dy) with the strongest colour edges under the depth edges, and by how much it beats the identity
+    in each view.
+    """
     best, width = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 0.0])
     grid = [(s, x, y) for s in _SCALES for x in _SHIFTS for y in _SHIFTS]
     best = _argmax(evidence, np.array(grid), stride=4)
@@ -131,7 +143,7 @@ def _argmax(evidence: list[tuple[Float32, Float32]], candidates: Float64, stride
     return best
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _scores(edges, strength, candidates, stride):  # type: ignore[no-untyped-def]
     """Mean edge strength under the moved depth edges, for each candidate (scale about the picture's centre, dx, dy)."""
     height, width = strength.shape

@@ -1,4 +1,6 @@
-"""Engine ``posed-rgbd``: depth and poses are given; what is left is registration, cleaning, fusion, and distrust of the calibration."""
+"""Engine ``posed-rgbd``: depth and poses are given; what is left is registration, cleaning, fusion, and distrust of the
+calibration.
+"""
 
 import numpy as np
 
@@ -7,7 +9,7 @@ from ovseg3r_model.fusion import DepthView, fuse
 from ovseg3r_model.reconstruction.calibration import check_alignment
 from ovseg3r_model.reconstruction.protocol import Progress, no_progress
 from ovseg3r_model.reconstruction.registration import drop_depth_edges, register
-from ovseg3r_model.records import Float32, Recording, Reconstruction, Views
+from ovseg3r_model.records import Float32, Reconstruction, Recording, Views
 from ovseg3r_model.settings import ReconstructSettings
 
 
@@ -22,8 +24,8 @@ class PosedRgbd:
     def reconstruct(self, recording: Recording, progress: Progress = no_progress) -> Reconstruction:
         if recording.depth is None or recording.world_from_camera is None or recording.intrinsics is None:
             raise InputError(
-                f"posed-rgbd needs depth, poses and intrinsics, but the source (read as {recording.source_format}) lacks one of them; "
-                "give a posed RGB-D recording."
+                f"posed-rgbd needs depth, poses and intrinsics, but the source (read as {recording.source_format}) "
+                "lacks one of them; give a posed RGB-D recording."
             )
         views = Views(
             intrinsics=recording.intrinsics,
@@ -56,7 +58,8 @@ class PosedRgbd:
 
     def _view(self, recording: Recording, view: int) -> DepthView:
         assert recording.depth is not None  # noqa: S101 - for the type checker; reconstruct() has looked
-        assert recording.depth_intrinsics is not None and recording.intrinsics is not None  # noqa: S101
+        assert recording.depth_intrinsics is not None  # noqa: S101
+        assert recording.intrinsics is not None  # noqa: S101
         settings = self.settings
         depth = self._usable(np.ascontiguousarray(recording.depth[view], dtype=np.float32))
         registered = register(

@@ -1,14 +1,15 @@
 """What every reconstruction engine is, and where a new one goes.
 
 A new engine: one file in this folder with a class that has ``name`` and ``reconstruct``; its name in the ``Literal`` of
-``ReconstructSettings.engine``; one line in ``build_reconstructor``; a three-line class in ``tests/contracts/test_reconstructors.py``.
+``ReconstructSettings.engine``; one line in ``build_reconstructor``; a three-line class in
+``tests/contracts/test_reconstructors.py``.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.records import Recording, Reconstruction
+from ovseg3r_model.records import Reconstruction, Recording
 from ovseg3r_model.settings import ReconstructSettings
 
 Progress = Callable[[int, int], None]
@@ -42,7 +43,8 @@ def build_reconstructor(settings: ReconstructSettings, recording: Recording) -> 
     posed = recording.depth is not None and recording.world_from_camera is not None
     if not posed:
         raise InputError(
-            f"This source (read as {recording.source_format}) has no depth with poses, and posed-rgbd, the only reconstruction "
-            "engine in this version, needs both; give a posed RGB-D recording (7-Scenes, ScanNet export, TUM or nerfstudio with depth)."
+            f"This source (read as {recording.source_format}) has no depth with poses, and posed-rgbd, the only "
+            "reconstruction engine in this version, needs both; give a posed RGB-D recording (7-Scenes, ScanNet "
+            "export, TUM or nerfstudio with depth)."
         )
     return PosedRgbd(settings)

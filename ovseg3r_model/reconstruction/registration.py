@@ -11,7 +11,8 @@ from ovseg3r_model.settings import Pinhole
 
 
 def with_intrinsics(recording: Recording, color: Pinhole | None, depth: Pinhole | None) -> Recording:
-    """The recording with the given cameras (fx, fy, cx, cy in pixels) instead of the source's own; None keeps the source's.
+    """The recording with the given cameras (fx, fy, cx, cy in pixels) instead of the source's own; None keeps the
+    source's.
 
     Raises:
         InputError: a focal length is not positive, or a depth camera is given for a source without depth.
@@ -36,8 +37,9 @@ def _tiled(pinhole: Pinhole, count: int) -> Float64:
 def registered_depth(recording: Recording, view: int) -> Float32:
     """Depth of one frame on the colour camera's pixels.
 
-    Returns (H,W) float32 z-depth in the colour camera, metres; 0 where nothing was measured. Where both cameras are one, this is the depth
-    map itself; else every depth pixel is carried over and the nearest surface wins, so that what the colour camera cannot see is not there.
+    Returns (H,W) float32 z-depth in the colour camera, metres; 0 where nothing was measured. Where both cameras are
+    one, this is the depth map itself; else every depth pixel is carried over and the nearest surface wins, so that what
+    the colour camera cannot see is not there.
 
     Raises:
         InputError: the recording has no depth, or its depth map does not fit the frame.
@@ -78,7 +80,7 @@ def register(
     return out
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _splat(depth, k_depth, k_color, transform, footprint, out):  # type: ignore[no-untyped-def]
     height, width = out.shape
     half = (footprint - 1) / 2.0
@@ -105,15 +107,16 @@ def _splat(depth, k_depth, k_color, transform, footprint, out):  # type: ignore[
 def drop_depth_edges(depth: Float32, ratio: float) -> Float32:
     """The depth map (H,W) with 0 on both sides of every depth edge.
 
-    Two neighbouring pixels are an edge when their depths differ by more than ``ratio`` of the nearer one *and* the step is not the slope
-    that the surface already has on either side: a slanted wall stays, a silhouette goes (sensors invent points between both surfaces).
+    Two neighbouring pixels are an edge when their depths differ by more than ``ratio`` of the nearer one *and* the step
+    is not the slope that the surface already has on either side: a slanted wall stays, a silhouette goes (sensors
+    invent points between both surfaces).
     """
     out = depth.copy()
     _drop_edges(depth, ratio, out)
     return out
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _drop_edges(depth, ratio, out):  # type: ignore[no-untyped-def]
     height, width = depth.shape
     for axis in range(2):
