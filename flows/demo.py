@@ -116,7 +116,7 @@ def _draw(
 
     def cloud(ids: Int32) -> bytes:
         colors = pictures.shaded(rec.points, pictures.id_colors(ids))
-        return pictures.png(pictures.cloud(rec.points.xyz, colors, rec.views, rec.voxel_size))
+        return pictures.png(pictures.cloud(rec.points, colors, rec.views, rec.voxel_size))
 
     drawn = SceneStore(Store.open(store)).pictures(scene_id, digest)
     drawn["superpoints-geometry-only.png"] = cloud(geometry_superpoints(rec.points, settings) + 1)

@@ -20,6 +20,7 @@ from ovseg3r_model.sources import scene_id_of
 from storage.catalog import Catalog
 from storage.catalog_rows import CatalogRow
 from storage.names import check_scene_id
+from storage.scene_store import SceneStore
 from storage.stages import StageRef
 from storage.store import Store
 from tasks.ingest import ingest
@@ -88,7 +89,7 @@ def label_scene(source: str, scene_id: str, store_url: str, settings: PipelineSe
             row, notes, fresh = _label(source, scene_id, store_url, settings)
         except InputError as error:
             logger.info("%s: %s", scene_id, error)
-            return result("bad-input", message=str(error))
+            return result("bad-input", message=str(error) if source in str(error) else f"{source}: {error}")
         except Exception as error:
             logger.error("%s failed:\n%s", scene_id, traceback.format_exc())
             return result("failed", message=f"{type(error).__name__}: {error}")
@@ -100,9 +101,12 @@ def _label(
 ) -> tuple[CatalogRow, tuple[str, ...], bool]:
     """The catalog row, the notes for the user, and whether anything had to be published."""
     todo = plan(Path(source), scene_id, settings)
-    listed = [row for row in Catalog(Store.open(store_url)).rows(latest_only=False) if row.scene_id == scene_id]
-    for row in listed:
-        if row.digest == todo.digests["publish"]:
+    store = Store.open(store_url)
+    complete = SceneStore(store).published(scene_id, todo.digests["publish"]) is not None
+    for row in Catalog(store).rows(latest_only=False):
+        if row.scene_id != scene_id:
+            continue
+        if row.digest == todo.digests["publish"] and complete:
             return row, (), False
         if row.source_digest != todo.source and row.source != source:
             raise InputError(

@@ -25,6 +25,8 @@ _QUIET = {
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
 }
+# Of this process only, not of the server: what fails is told by the flow itself, without Prefect's tracebacks.
+_SILENT = ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 _START_SECONDS = 180
 
 
@@ -40,6 +42,7 @@ def prefect_server() -> Iterator[None]:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     if os.environ.get("PREFECT_API_URL"):
+        os.environ.setdefault(*_SILENT)
         yield
         return
     template = _cache_folder() / f"prefect-{version('prefect')}.db"
@@ -58,6 +61,7 @@ def prefect_server() -> Iterator[None]:
                 stderr=sink,
                 pass_fds=[listener.fileno()],
             )
+            os.environ.setdefault(*_SILENT)
             os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
         try:
             _wait(server, log)

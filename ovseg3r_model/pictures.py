@@ -44,30 +44,27 @@ def overlay(rgb: UInt8, ids: UInt32, labels: dict[int, str]) -> UInt8:
     return np.asarray(picture)
 
 
-def cloud(xyz: Float32, rgb: UInt8, views: Views, spacing: float, size: tuple[int, int] = (1600, 900)) -> UInt8:
-    """The cloud as seen by somebody who stands behind and above the cameras and looks into the scene, (h,w,3) uint8.
+def cloud(points: Points, colors: UInt8, views: Views, spacing: float, size: tuple[int, int] = (1600, 900)) -> UInt8:
+    """The points in the given colours (N,3), as seen from behind and above the cameras, into the scene; (h,w,3) uint8.
 
-    Up is the cameras' mean up. Points nearer than the scene's middle that hide it (ceiling, the near wall) are cut
-    away.
+    Up is the cameras' mean up. Surfaces that turn their back are not drawn: as normals point to the cameras that saw
+    them, the walls and the ceiling between the onlooker and the room are open, as in a doll's house.
     """
     up = -views.world_from_camera[:, :3, 1].mean(axis=0)
     up /= np.linalg.norm(up)
-    low, high = np.percentile(xyz, 1, axis=0), np.percentile(xyz, 99, axis=0)
+    low, high = np.percentile(points.xyz, 1, axis=0), np.percentile(points.xyz, 99, axis=0)
     middle = (low + high) / 2
     radius = float(np.linalg.norm(high - low)) / 2
     forward = middle - views.world_from_camera[:, :3, 3].mean(axis=0)
     forward -= up * (forward @ up)
-    if (
-        np.linalg.norm(forward) < 0.15 * radius
-    ):  # cameras all around: look along the longer horizontal side of the scene
+    if np.linalg.norm(forward) < 0.15 * radius:  # cameras all around: any side will do
         forward = views.world_from_camera[0, :3, 2] - up * (views.world_from_camera[0, :3, 2] @ up)
     forward /= np.linalg.norm(forward)
     eye = middle - 1.55 * radius * forward + 1.05 * radius * up
     camera = look_at(eye, middle - 0.1 * radius * up, up)
-    height = (xyz - middle) @ up
-    ceiling = np.percentile(height, 99.5) - 0.12 * (np.percentile(height, 99.5) - np.percentile(height, 0.5))
-    keep = (height < ceiling) & ((xyz - middle) @ forward > -0.8 * radius)
-    return splat(xyz[keep], rgb[keep], _framing(xyz[keep], camera, size), camera, size, spacing)
+    facing = np.einsum("nk,nk->n", points.normal.astype(np.float32), eye - points.xyz) > 0
+    xyz = points.xyz[facing]
+    return splat(xyz, colors[facing], _framing(xyz, camera, size), camera, size, spacing)
 
 
 def _framing(xyz: Float32, world_from_camera: Float64, size: tuple[int, int]) -> Float64:

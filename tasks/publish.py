@@ -91,7 +91,7 @@ def draw(scene: LabelledScene, recording: Recording) -> dict[str, bytes]:
         "instances": pictures.shaded(rec.points, pictures.id_colors(of_point)),
     }
     drawn = {
-        f"{name}.png": pictures.png(pictures.cloud(rec.points.xyz, rgb, rec.views, rec.voxel_size))
+        f"{name}.png": pictures.png(pictures.cloud(rec.points, rgb, rec.views, rec.voxel_size))
         for name, rgb in colors.items()
     }
     drawn["masks.png"] = pictures.png(pictures.overlay(recording.color[busiest], scene.mask_ids[busiest], labels))
