@@ -93,7 +93,7 @@ def fuse(
     for v in range(len(views)):
         observed.append(grid.nearest_pixels(read(v).depth, views.intrinsics[v], views.world_from_camera[v]))
         step()
-    correspondence = _to_csr(observed, order, grid.count, int(views.size[:, 0].max()))
+    correspondence = _to_csr(observed, order, grid.count, views.size[:, 0])
     return grid.points(order), correspondence
 
 
@@ -218,7 +218,9 @@ def depth_normals(depth, k):  # type: ignore[no-untyped-def]
     return out
 
 
-def _to_csr(observed: list[tuple[Int32, NDArray[np.uint32]]], order: Int64, voxels: int, width: int) -> Correspondence:
+def _to_csr(
+    observed: list[tuple[Int32, NDArray[np.uint32]]], order: Int64, voxels: int, width: Int64
+) -> Correspondence:
     """Per-view (voxel, pixel) lists to CSR over the voxels in ``order``. Views come in order, so a counting sort keeps
     them increasing.
     """
@@ -238,8 +240,8 @@ def _to_csr(observed: list[tuple[Int32, NDArray[np.uint32]]], order: Int64, voxe
         slot = cursor[of]
         cursor[of] += 1  # a voxel occurs once in a view
         view[slot] = v
-        pixel[slot, 0] = at % width
-        pixel[slot, 1] = at // width
+        pixel[slot, 0] = at % width[v]
+        pixel[slot, 1] = at // width[v]
     return Correspondence(indptr, view, pixel)
 
 

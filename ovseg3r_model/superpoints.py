@@ -16,10 +16,11 @@ shows one id at one end and another id, or none, at the other.
     As majority, but an id against none is no disagreement.
 ``contested-last`` (default)
     Majority lets segments leak: where a boundary falls between several points it is crossed step by step, no step with
-    a majority against it, and one such path joins a picture with its wall. So an edge that some view disagrees with,
-    though no majority, is *contested*: it may only join small segments to a neighbour, when all others are done. And
-    more views are asked: all that observe at least one end, the other end lying beside it in the picture; each end has
-    the id under its own projection, not under the nearest pixel of its voxel.
+    a majority against it, and one such path joins a picture with its wall. So an edge that more than one in
+    ``CONTESTED_BY`` views disagrees with, though no majority, is *contested*: it may only join small segments to a
+    neighbour, when all others are done. And more views are asked: all that observe at least one end, the other end
+    lying beside it in the picture; each end has the id under its own projection, not under the nearest pixel of its
+    voxel.
 """
 
 import numba
@@ -29,6 +30,9 @@ import pgeof
 from ovseg3r_model.lifting import observations_by_view
 from ovseg3r_model.records import Bool, Correspondence, Float32, Images, Int32, Points, UInt32, Views
 from ovseg3r_model.settings import SuperpointSettings
+
+CONTESTED_BY = 10
+"""One view in so many may disagree before an edge is contested; measured, see docs/benchmarks.md."""
 
 numba.config.THREADING_LAYER = "omp"  # safe when several scenes are worked on at once, unlike numba's own
 
@@ -60,7 +64,7 @@ def instance_superpoints(
         blank_counts = settings.cut != "unlabelled-never-cuts"
         _ask_common(edges, correspondence.indptr, correspondence.view, observation, blank_counts, asked, against)
     kept = against == 0 if settings.cut == "any" else 2 * against <= asked
-    contested = (against > 0) & (settings.cut == "contested-last")
+    contested = (CONTESTED_BY * against > asked) & (settings.cut == "contested-last")
     return _segment(points, edges[kept], contested[kept], settings)
 
 

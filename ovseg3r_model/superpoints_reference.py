@@ -29,7 +29,7 @@ def instance_superpoints_reference(
         }
     # a vote is True where a view disagrees
     edges = [e for e, v in votes.items() if (not any(v) if settings.cut == "any" else 2 * sum(v) <= len(v))]
-    contested = {e for e in edges if any(votes[e]) and settings.cut == "contested-last"}
+    contested = {e for e in edges if 10 * sum(votes[e]) > len(votes[e]) and settings.cut == "contested-last"}
     return _felzenszwalb(points, edges, contested, settings)
 
 
