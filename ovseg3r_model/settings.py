@@ -47,6 +47,39 @@ class ReconstructSettings(Settings):
     )
 
 
+class SfmSettings(Settings):
+    """Cameras from plain video: features, matches, incremental mapping."""
+
+    min_registered: float = Field(
+        0.5, gt=0, le=1, description="A smaller share of keyframes with a camera fails the scene."
+    )
+    max_features: int = Field(4096, ge=100, le=32768, description="Most SIFT features per keyframe.")
+    max_image_size: int = Field(
+        1280, ge=64, description="Features are found on keyframes reduced to this longer side, pixels."
+    )
+    overlap: int = Field(10, ge=2, description="Each keyframe is matched with that many after it.")
+    loop_neighbours: int = Field(
+        6, ge=0, description="And with that many similar ones from elsewhere in the video (loop closure)."
+    )
+    threads: int = Field(
+        2, ge=1, le=64, description="For features and matches; they do not depend on it. Mapping takes one."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the robust estimators.")
+
+
+class DenseSettings(Settings):
+    """Dense depth from pictures alone; all of it is free of the scene's scale."""
+
+    device: str = Field("auto", description="auto (CUDA where there is one), cpu, or a torch device such as cuda:0.")
+    short_side: int = Field(240, ge=48, description="The pictures' shorter side for matching, pixels.")
+    sources: int = Field(6, ge=1, le=16, description="Pictures that each view is matched with.")
+    neighbours: int = Field(10, ge=1, le=32, description="Depth maps that each view's own is checked against.")
+    planes: int = Field(96, ge=16, le=512, description="Most depths that the first, coarse sweep tries at each pixel.")
+    agreement: float = Field(0.02, gt=0, lt=0.5, description="Two depths agree when they differ by no more, relative.")
+    min_support: int = Field(2, ge=1, description="Views, besides its own, that a depth must agree with to be kept.")
+    min_confidence: float = Field(0.3, ge=0, le=1, description="Less confident depth is left out.")
+
+
 class SegmentSettings(Settings):
     engine: Literal["auto", "imported", "regions"] = Field("auto", description="auto: imported where masks are given.")
     masks: str | None = Field(

@@ -1,0 +1,353 @@
+"""Structure from motion with COLMAP: cameras and sparse points of plain video.
+
+Features -> pairs (neighbours and loop closures) -> matches -> incremental mapping. What makes it repeatable: pictures
+enter the database in order before threads see them, every estimator has the seed, and mapping takes one thread
+(features and matches are computed for themselves, so threads change nothing there).
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ovseg3r_model.errors import InputError
+from ovseg3r_model.reconstruction.protocol import Progress, no_progress
+from ovseg3r_model.reconstruction.sfm_checks import (
+    MatchGraph,
+    check_count,
+    check_features,
+    check_matches,
+    check_model,
+    no_model,
+)
+from ovseg3r_model.reconstruction.sfm_pairs import choose_pairs
+from ovseg3r_model.reconstruction.sparse import SparseModel, undistort
+from ovseg3r_model.records import Float64, Int64, Recording, UInt8, Views
+from ovseg3r_model.settings import SfmSettings
+
+FIELD_OF_VIEW = 0.9
+"""First guess of an unknown focal length, in longer sides: phones and Kinects have 0.8 to 1.0."""
+
+VISIBLE_DISTORTION = 0.5
+"""A lens that moves no pixel farther than this is a pinhole, pixels."""
+
+_FEATURE_CHUNK = 16  # pictures between two signs of progress
+_PAIR_CHUNK = 150
+
+
+def structure_from_motion(
+    recording: Recording, settings: SfmSettings, workdir: Path, progress: Progress = no_progress
+) -> SparseModel:
+    """Cameras and points of the keyframes ``recording``, in an arbitrary frame and unit.
+
+    Intrinsics that the recording knows are kept; else one camera for all is estimated: focal length and radial
+    distortion, principal point in the middle. The same arguments give the same bits, whatever ``settings.threads``.
+
+    Args:
+        recording: keyframes of one place in time order.
+        workdir: an existing folder for the database and reduced pictures; the caller removes it.
+        progress: 4 steps per keyframe.
+
+    Raises:
+        InputError: no model, or one of too few keyframes; the sentence says why and what to do.
+    """
+    check_count(len(recording))
+    run = _Run(recording, settings, workdir, _Steps(progress, 4 * len(recording)))
+    with _quiet():
+        run.write_pictures()
+        run.extract()
+        run.match()
+        return run.map()
+
+
+class _Steps:
+    """Progress in quarters of the work: pictures, features, matches, mapping."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress, self.total = progress, total
+
+    def at(self, stage: int, share: float) -> None:
+        quarter = self.total // 4
+        self.progress(min(self.total, stage * quarter + int(min(share, 1.0) * quarter)), self.total)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """COLMAP's own log is for its developers; what a user needs to know is in our notes and errors."""
+    import pycolmap
+
+    before = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = 3
+    try:
+        yield
+    finally:
+        pycolmap.logging.minloglevel = before
+
+
+@dataclass
+class _Run:
+    recording: Recording
+    settings: SfmSettings
+    workdir: Path
+    steps: _Steps
+
+    def __post_init__(self) -> None:
+        width, height = self.recording.size
+        self.scale = min(1.0, self.settings.max_image_size / max(width, height))
+        self.size = (max(1, round(width * self.scale)), max(1, round(height * self.scale)))
+        self.pictures = self.workdir / "pictures"
+        self.database = self.workdir / "database.db"
+        self.names = [f"{i:06d}.png" for i in range(len(self.recording))]
+        self.graph = MatchGraph(len(self.recording), np.empty((0, 2), np.int64), np.empty(0, np.int64), 0.0)
+
+    def write_pictures(self) -> None:
+        self.pictures.mkdir()
+        for i, name in enumerate(self.names):
+            picture = np.ascontiguousarray(self.recording.color[i])
+            if self.scale < 1:
+                picture = cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
+            options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+            if not cv2.imwrite(str(self.pictures / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options):
+                raise OSError(f"{self.pictures / name}: cannot be written")
+            self.steps.at(0, (i + 1) / len(self.names))
+
+    def extract(self) -> None:
+        import pycolmap
+
+        known = self.recording.intrinsics
+        reader = pycolmap.ImageReaderOptions()
+        reader.camera_model = "SIMPLE_RADIAL" if known is None else "PINHOLE"
+        reader.default_focal_length_factor = FIELD_OF_VIEW
+        mode = pycolmap.CameraMode.SINGLE
+        if known is not None:
+            reader.camera_params = ",".join(map(repr, self._colmap_pinhole(known[0])))
+            if np.ptp(known, axis=0).max() > 0.5:
+                mode = pycolmap.CameraMode.PER_IMAGE
+        pycolmap.Database.open(self.database).close()
+        # In order and alone, or the pictures' ids would follow the threads.
+        pycolmap.import_images(self.database, self.pictures, mode, self.names, reader)
+        if mode == pycolmap.CameraMode.PER_IMAGE and known is not None:
+            self._write_cameras(known)
+        options = pycolmap.FeatureExtractionOptions()
+        options.num_threads = self.settings.threads
+        options.sift.max_num_features = self.settings.max_features
+        for start in range(0, len(self.names), _FEATURE_CHUNK):
+            chunk = self.names[start : start + _FEATURE_CHUNK]
+            pycolmap.extract_features(self.database, self.pictures, chunk, mode, reader, options, pycolmap.Device.cpu)
+            self.steps.at(1, (start + len(chunk)) / len(self.names))
+
+    def _colmap_pinhole(self, k: Float64) -> list[float]:
+        # COLMAP's (0, 0) is the corner of the first pixel, ours its centre.
+        x, y = self.size[0] / self.recording.size[0], self.size[1] / self.recording.size[1]
+        return [float(k[0, 0] * x), float(k[1, 1] * y), float((k[0, 2] + 0.5) * x), float((k[1, 2] + 0.5) * y)]
+
+    def _write_cameras(self, known: Float64) -> None:
+        import pycolmap
+
+        with pycolmap.Database.open(self.database) as database:
+            for image in database.read_all_images():
+                camera = database.read_camera(image.camera_id)
+                camera.params = self._colmap_pinhole(known[_index(image.name)])
+                database.update_camera(camera)
+
+    def match(self) -> None:
+        import pycolmap
+
+        with pycolmap.Database.open(self.database) as database:
+            ids = {_index(image.name): image.image_id for image in database.read_all_images()}
+            descriptors = [_descriptors(database, ids[i]) for i in range(len(self.names))]
+        check_features(self.recording, np.array([len(d) for d in descriptors]), self.settings.min_registered)
+        pairs = choose_pairs(descriptors, self.settings.overlap, self.settings.loop_neighbours, self.settings.seed)
+        options, pairing = pycolmap.FeatureMatchingOptions(), pycolmap.ImportedPairingOptions()
+        options.num_threads = self.settings.threads
+        verification = pycolmap.TwoViewGeometryOptions()
+        verification.ransac.random_seed = self.settings.seed
+        pairing.match_list_path = self.workdir / "pairs.txt"
+        for start in range(0, len(pairs), _PAIR_CHUNK):
+            chunk = pairs[start : start + _PAIR_CHUNK]
+            pairing.match_list_path.write_text("".join(f"{self.names[a]} {self.names[b]}\n" for a, b in chunk))
+            pycolmap.match_image_pairs(self.database, options, pairing, verification, pycolmap.Device.cpu)
+            self.steps.at(2, (start + len(chunk)) / len(pairs))
+        self.graph = self._graph({image: i for i, image in ids.items()})
+        check_matches(self.recording, self.graph, self.settings.min_registered)
+
+    def _graph(self, index: dict[int, int]) -> MatchGraph:
+        import pycolmap
+
+        kinds = pycolmap.TwoViewGeometryConfiguration
+        flat = {kinds.PLANAR, kinds.PANORAMIC, kinds.PLANAR_OR_PANORAMIC}
+        pairs, inliers, turned = [], [], []
+        with pycolmap.Database.open(self.database) as database:
+            keys, geometries = database.read_two_view_geometries()
+        for key, geometry in zip(keys, geometries, strict=True):
+            if len(geometry.inlier_matches) == 0:
+                continue
+            a, b = sorted(index[i] for i in _pair(key))
+            pairs.append((a, b))
+            inliers.append(len(geometry.inlier_matches))
+            turned.append(geometry.config in flat)
+        return MatchGraph(
+            len(self.names),
+            np.array(pairs, np.int64).reshape(-1, 2),
+            np.array(inliers, np.int64),
+            float(np.mean(turned)) if turned else 0.0,
+        )
+
+    def map(self) -> SparseModel:
+        import pycolmap
+
+        known = self.recording.intrinsics is not None
+        options = pycolmap.IncrementalPipelineOptions()
+        options.num_threads = 1  # with two, poses differ by up to 2e-3 from run to run
+        options.random_seed = self.settings.seed
+        options.min_model_size = 4
+        options.max_num_models = 8
+        options.ba_refine_focal_length = options.ba_refine_extra_params = not known
+        options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = not known
+        models = pycolmap.incremental_mapping(
+            self.database, self.pictures, self.workdir, options, next_image_callback=self._counting()
+        )
+        if not models:
+            raise no_model(self.recording, self.graph)
+        best = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()))
+        model = self._convert(best, len(models))
+        others = [_registered(m) for m in models.values() if m is not best]
+        return check_model(self.recording, model, self.graph, others, self.settings.min_registered)
+
+    def _counting(self) -> Callable[[], None]:
+        count = 0
+
+        def step() -> None:
+            nonlocal count
+            count += 1
+            self.steps.at(3, count / len(self.names))
+
+        return step
+
+    def _convert(self, model: Any, models: int) -> SparseModel:
+        """COLMAP's reconstruction in the project's conventions."""
+        images = sorted((_index(model.images[i].name), model.images[i]) for i in model.reg_image_ids())
+        registered = np.array([i for i, _ in images], np.int64)
+        back = np.array([[self.recording.size[0] / self.size[0], self.recording.size[1] / self.size[1]]])
+        intrinsics = np.stack([self._intrinsics(image.camera, back[0]) for _, image in images])
+        pose = np.tile(np.eye(4), (len(images), 1, 1))
+        for v, (_, image) in enumerate(images):
+            pose[v, :3] = image.cam_from_world().inverse().matrix()
+        camera = images[0][1].camera
+        k = float(camera.params[3]) if camera.model_name == "SIMPLE_RADIAL" else 0.0
+        bend = _bend(k, intrinsics[0], self.recording.size)
+        k = 0.0 if bend < VISIBLE_DISTORTION else k
+        views = Views(
+            intrinsics=intrinsics,
+            world_from_camera=pose,
+            size=np.tile(np.array(self.recording.size, np.int64), (len(images), 1)),
+            frame=self.recording.frame[registered],
+            time=self.recording.time[registered],
+        )
+        points = _Points.of(model, {image.image_id: v for v, (_, image) in enumerate(images)}, back)
+        notes = []
+        if k:
+            notes.append(
+                f"The lens bends the picture by up to {bend:.1f} pixels (radial distortion {k:+.4f}, estimated); depth "
+                "is computed on straightened pictures."
+            )
+        quality = {
+            "registered_share": len(registered) / len(self.recording),
+            "models": float(models),
+            "reprojection_error_px": float(model.compute_mean_reprojection_error() * back.mean()),
+            "sparse_points": float(len(points.xyz)),
+            "track_length": len(points.view) / max(1, len(points.xyz)),
+            "focal_px": float(intrinsics[0, 0, 0]),
+            "distortion_px": bend,
+        }
+        return SparseModel(
+            views, registered, points.xyz, points.rgb, points.error, points.indptr, points.view, points.pixel, k,
+            {name: round(value, 4) for name, value in quality.items()}, tuple(notes),
+        )  # fmt: skip
+
+    def _intrinsics(self, camera: Any, back: Float64) -> Float64:
+        k: Float64 = np.eye(3)
+        k[0, 0], k[1, 1] = camera.focal_length_x * back[0], camera.focal_length_y * back[1]
+        k[0, 2] = camera.principal_point_x * back[0] - 0.5
+        k[1, 2] = camera.principal_point_y * back[1] - 0.5
+        return k
+
+
+@dataclass(frozen=True)
+class _Points:
+    xyz: Float64
+    rgb: UInt8
+    error: Any
+    indptr: Int64
+    view: Any
+    pixel: Any
+
+    @staticmethod
+    def of(model: Any, view_of: dict[int, int], back: Float64) -> "_Points":
+        xyz, rgb, error, indptr, view, pixel = [], [], [], [0], [], []
+        at = {v: model.images[i].points2D for i, v in view_of.items()}
+        for key in sorted(model.points3D):
+            point = model.points3D[key]
+            seen: dict[int, int] = {}
+            for element in point.track.elements:  # rarely a point has two observations in one picture: the first
+                seen.setdefault(view_of[element.image_id], element.point2D_idx)
+            if len(seen) < 2:
+                continue
+            xyz.append(point.xyz)
+            rgb.append(point.color)
+            error.append(point.error)
+            for v in sorted(seen):
+                view.append(v)
+                pixel.append(at[v][seen[v]].xy)
+            indptr.append(len(view))
+        return _Points(
+            np.array(xyz, np.float64).reshape(-1, 3),
+            np.array(rgb, np.uint8).reshape(-1, 3),
+            (np.array(error, np.float64) * back.mean()).astype(np.float32),
+            np.array(indptr, np.int64),
+            np.array(view, np.int32),
+            (np.array(pixel, np.float64).reshape(-1, 2) * back - 0.5).astype(np.float32),
+        )
+
+
+def _bend(k: float, intrinsics: Float64, size: tuple[int, int]) -> float:
+    """The farthest that the distortion moves a pixel of the picture, pixels."""
+    edge = np.array([[-0.5, -0.5], [size[0] - 0.5, -0.5], [-0.5, size[1] - 0.5], [size[0] - 0.5, size[1] - 0.5]])
+    straight = undistort(edge, intrinsics, k)
+    bend = float(np.linalg.norm(straight - edge, axis=1).max())
+    return bend if math.isfinite(bend) else float("inf")
+
+
+def _registered(model: Any) -> Int64:
+    return np.array(sorted(_index(model.images[i].name) for i in model.reg_image_ids()), np.int64)
+
+
+def _index(name: str) -> int:
+    return int(os.path.splitext(name)[0])
+
+
+def _descriptors(database: Any, image: int) -> UInt8:
+    """(n,128) uint8, the features of the largest scale first."""
+    data = np.asarray(database.read_descriptors(image).data, np.uint8)
+    # x, y and the affine shape: its first column is as long as the scale
+    keypoints = np.asarray(database.read_keypoints(image), np.float64)
+    if len(data) == 0:
+        return np.empty((0, 128), np.uint8)
+    scale = np.hypot(keypoints[:, 2], keypoints[:, 4]) if keypoints.shape[1] == 6 else keypoints[:, 2]
+    return data[np.argsort(-scale, kind="stable")]
+
+
+def _pair(key: Any) -> tuple[int, int]:
+    import pycolmap
+
+    first, second = key if isinstance(key, tuple) else pycolmap.pair_id_to_image_pair(key)
+    return int(first), int(second)
+
+
+__all__ = ["InputError", "SparseModel", "structure_from_motion"]
