@@ -72,8 +72,8 @@ class DenseSettings(Settings):
 
     device: str = Field("auto", description="auto (CUDA where there is one), cpu, or a torch device such as cuda:0.")
     short_side: int = Field(240, ge=48, description="The pictures' shorter side for matching, pixels.")
-    sources: int = Field(6, ge=1, le=16, description="Pictures that each view is matched with.")
-    neighbours: int = Field(10, ge=1, le=32, description="Depth maps that each view's own is checked against.")
+    sources: int = Field(8, ge=1, le=16, description="Pictures that each view is matched with.")
+    neighbours: int = Field(12, ge=1, le=32, description="Depth maps that each view's own is checked against.")
     planes: int = Field(96, ge=16, le=512, description="Most depths that the first, coarse sweep tries at each pixel.")
     agreement: float = Field(0.02, gt=0, lt=0.5, description="Two depths agree when they differ by no more, relative.")
     min_support: int = Field(2, ge=1, description="Views, besides its own, that a depth must agree with to be kept.")
