@@ -174,6 +174,12 @@ class _Run:
             pairing.match_list_path.write_text("".join(f"{self.names[a]} {self.names[b]}\n" for a, b in chunk))
             pycolmap.match_image_pairs(self.database, options, pairing, verification, pycolmap.Device.cpu)
             self.steps.at(2, (start + len(chunk)) / len(pairs))
+        if self.recording.intrinsics is None:
+            # The focal length from all pairs at once. Left to the mapper it drifts with the first few keyframes, which
+            # on small pictures ends in a scene turned inside out.
+            calibration = pycolmap.ViewGraphCalibrationOptions()
+            calibration.random_seed = self.settings.seed
+            pycolmap.calibrate_view_graph(self.database, calibration)
         self.graph = self._graph({image: i for i, image in ids.items()})
         check_matches(self.recording, self.graph, self.settings.min_registered)
 
@@ -202,20 +208,21 @@ class _Run:
     def map(self) -> SparseModel:
         import pycolmap
 
-        known = self.recording.intrinsics is not None
         options = pycolmap.IncrementalPipelineOptions()
         options.num_threads = 1  # with two, poses differ by up to 2e-3 from run to run
         options.random_seed = self.settings.seed
         options.min_model_size = 4
         options.max_num_models = 8
-        options.ba_refine_focal_length = options.ba_refine_extra_params = not known
-        options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = not known
+        options.ba_refine_focal_length = options.ba_refine_extra_params = False  # see _refine
+        options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
         models = pycolmap.incremental_mapping(
             self.database, self.pictures, self.workdir, options, next_image_callback=self._counting()
         )
         if not models:
             raise no_model(self.recording, self.graph)
         best = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()))
+        if self.recording.intrinsics is None:
+            _refine(best)
         model = self._convert(best, len(models))
         others = [_registered(m) for m in models.values() if m is not best]
         return check_model(self.recording, model, self.graph, others, self.settings.min_registered)
@@ -277,6 +284,19 @@ class _Run:
         k[0, 2] = camera.principal_point_x * back[0] - 0.5
         k[1, 2] = camera.principal_point_y * back[1] - 0.5
         return k
+
+
+def _refine(model: Any) -> None:
+    """Cameras, lens and points together, with the lens free at last: all keyframes are there to hold it."""
+    import pycolmap
+
+    options = pycolmap.BundleAdjustmentOptions()
+    options.print_summary = False
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
+    options.ceres.solver_options.num_threads = 1
+    options.ceres.solver_options.function_tolerance = 1e-6
+    pycolmap.bundle_adjustment(model, options)
+    model.update_point_3d_errors()
 
 
 @dataclass(frozen=True)
