@@ -1,4 +1,4 @@
-"""How good a reconstruction is, against a reference: cameras, depth, confidence, and a picture of it. Pure functions."""
+"""How good a reconstruction is beside a reference: cameras, depth, confidence, and a picture of it. Pure functions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -101,9 +101,7 @@ def judge_trajectory(estimate: Float64, reference: Float64) -> TrajectoryError:
     moved = alignment.poses(estimate)
     away = np.linalg.norm(moved[:, :3, 3] - reference[:, :3, 3], axis=1)
     angle = rotation_angle(moved[:, :3, :3], reference[:, :3, :3])
-    return TrajectoryError(
-        float(np.sqrt((away**2).mean())), float(away.max()), float(np.median(angle)), alignment
-    )
+    return TrajectoryError(float(np.sqrt((away**2).mean())), float(away.max()), float(np.median(angle)), alignment)
 
 
 def _settled_by_rotations(estimate: Float64, reference: Float64, scale: float) -> Similarity:

@@ -5,8 +5,6 @@ enter the database in order before threads see them, every estimator has the see
 (features and matches are computed for themselves, so threads change nothing there).
 """
 
-import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ovseg3r_model.errors import InputError
 from ovseg3r_model.reconstruction.protocol import Progress, no_progress
 from ovseg3r_model.reconstruction.sfm_checks import (
     MatchGraph,
@@ -26,16 +23,14 @@ from ovseg3r_model.reconstruction.sfm_checks import (
     check_model,
     no_model,
 )
+from ovseg3r_model.reconstruction.sfm_model import index_of, registered_in, to_sparse_model
 from ovseg3r_model.reconstruction.sfm_pairs import choose_pairs
-from ovseg3r_model.reconstruction.sparse import SparseModel, undistort
-from ovseg3r_model.records import Float64, Int64, Recording, UInt8, Views
+from ovseg3r_model.reconstruction.sparse import SparseModel
+from ovseg3r_model.records import Float64, Recording, UInt8
 from ovseg3r_model.settings import SfmSettings
 
 FIELD_OF_VIEW = 0.9
 """First guess of an unknown focal length, in longer sides: phones and Kinects have 0.8 to 1.0."""
-
-VISIBLE_DISTORTION = 0.5
-"""A lens that moves no pixel farther than this is a pinhole, pixels."""
 
 _FEATURE_CHUNK = 16  # pictures between two signs of progress
 _PAIR_CHUNK = 150
@@ -103,18 +98,18 @@ class _Run:
         self.size = (max(1, round(width * self.scale)), max(1, round(height * self.scale)))
         self.pictures = self.workdir / "pictures"
         self.database = self.workdir / "database.db"
-        self.names = [f"{i:06d}.png" for i in range(len(self.recording))]
+        self.names = [f"{i:06d}.pgm" for i in range(len(self.recording))]
         self.graph = MatchGraph(len(self.recording), np.empty((0, 2), np.int64), np.empty(0, np.int64), 0.0)
 
     def write_pictures(self) -> None:
         self.pictures.mkdir()
         for i, name in enumerate(self.names):
-            picture = np.ascontiguousarray(self.recording.color[i])
+            picture = cv2.cvtColor(np.ascontiguousarray(self.recording.color[i]), cv2.COLOR_RGB2GRAY)
             if self.scale < 1:
                 picture = cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
-            options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-            if not cv2.imwrite(str(self.pictures / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options):
-                raise OSError(f"{self.pictures / name}: cannot be written")
+            # Not PNG: beside pycolmap's own libpng, another library's encoder may crash the process.
+            header = f"P5 {self.size[0]} {self.size[1]} 255\n".encode()
+            (self.pictures / name).write_bytes(header + picture.tobytes())
             self.steps.at(0, (i + 1) / len(self.names))
 
     def extract(self) -> None:
@@ -153,14 +148,14 @@ class _Run:
         with pycolmap.Database.open(self.database) as database:
             for image in database.read_all_images():
                 camera = database.read_camera(image.camera_id)
-                camera.params = self._colmap_pinhole(known[_index(image.name)])
+                camera.params = self._colmap_pinhole(known[index_of(image.name)])
                 database.update_camera(camera)
 
     def match(self) -> None:
         import pycolmap
 
         with pycolmap.Database.open(self.database) as database:
-            ids = {_index(image.name): image.image_id for image in database.read_all_images()}
+            ids = {index_of(image.name): image.image_id for image in database.read_all_images()}
             descriptors = [_descriptors(database, ids[i]) for i in range(len(self.names))]
         check_features(self.recording, np.array([len(d) for d in descriptors]), self.settings.min_registered)
         pairs = choose_pairs(descriptors, self.settings.overlap, self.settings.loop_neighbours, self.settings.seed)
@@ -213,6 +208,7 @@ class _Run:
         options.random_seed = self.settings.seed
         options.min_model_size = 4
         options.max_num_models = 8
+        options.extract_colors = False
         options.ba_refine_focal_length = options.ba_refine_extra_params = False  # see _refine
         options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
         models = pycolmap.incremental_mapping(
@@ -223,8 +219,8 @@ class _Run:
         best = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()))
         if self.recording.intrinsics is None:
             _refine(best)
-        model = self._convert(best, len(models))
-        others = [_registered(m) for m in models.values() if m is not best]
+        model = to_sparse_model(best, self.recording, self.size, len(models))
+        others = [registered_in(m) for m in models.values() if m is not best]
         return check_model(self.recording, model, self.graph, others, self.settings.min_registered)
 
     def _counting(self) -> Callable[[], None]:
@@ -237,119 +233,22 @@ class _Run:
 
         return step
 
-    def _convert(self, model: Any, models: int) -> SparseModel:
-        """COLMAP's reconstruction in the project's conventions."""
-        images = sorted((_index(model.images[i].name), model.images[i]) for i in model.reg_image_ids())
-        registered = np.array([i for i, _ in images], np.int64)
-        back = np.array([[self.recording.size[0] / self.size[0], self.recording.size[1] / self.size[1]]])
-        intrinsics = np.stack([self._intrinsics(image.camera, back[0]) for _, image in images])
-        pose = np.tile(np.eye(4), (len(images), 1, 1))
-        for v, (_, image) in enumerate(images):
-            pose[v, :3] = image.cam_from_world().inverse().matrix()
-        camera = images[0][1].camera
-        k = float(camera.params[3]) if camera.model_name == "SIMPLE_RADIAL" else 0.0
-        bend = _bend(k, intrinsics[0], self.recording.size)
-        k = 0.0 if bend < VISIBLE_DISTORTION else k
-        views = Views(
-            intrinsics=intrinsics,
-            world_from_camera=pose,
-            size=np.tile(np.array(self.recording.size, np.int64), (len(images), 1)),
-            frame=self.recording.frame[registered],
-            time=self.recording.time[registered],
-        )
-        points = _Points.of(model, {image.image_id: v for v, (_, image) in enumerate(images)}, back)
-        notes = []
-        if k:
-            notes.append(
-                f"The lens bends the picture by up to {bend:.1f} pixels (radial distortion {k:+.4f}, estimated); depth "
-                "is computed on straightened pictures."
-            )
-        quality = {
-            "registered_share": len(registered) / len(self.recording),
-            "models": float(models),
-            "reprojection_error_px": float(model.compute_mean_reprojection_error() * back.mean()),
-            "sparse_points": float(len(points.xyz)),
-            "track_length": len(points.view) / max(1, len(points.xyz)),
-            "focal_px": float(intrinsics[0, 0, 0]),
-            "distortion_px": bend,
-        }
-        return SparseModel(
-            views, registered, points.xyz, points.rgb, points.error, points.indptr, points.view, points.pixel, k,
-            {name: round(value, 4) for name, value in quality.items()}, tuple(notes),
-        )  # fmt: skip
-
-    def _intrinsics(self, camera: Any, back: Float64) -> Float64:
-        k: Float64 = np.eye(3)
-        k[0, 0], k[1, 1] = camera.focal_length_x * back[0], camera.focal_length_y * back[1]
-        k[0, 2] = camera.principal_point_x * back[0] - 0.5
-        k[1, 2] = camera.principal_point_y * back[1] - 0.5
-        return k
-
 
 def _refine(model: Any) -> None:
     """Cameras, lens and points together, with the lens free at last: all keyframes are there to hold it."""
     import pycolmap
 
-    options = pycolmap.BundleAdjustmentOptions()
+    options, everything = pycolmap.BundleAdjustmentOptions(), pycolmap.BundleAdjustmentConfig()
     options.print_summary = False
     options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
     options.ceres.solver_options.num_threads = 1
     options.ceres.solver_options.function_tolerance = 1e-6
-    pycolmap.bundle_adjustment(model, options)
+    for image in sorted(model.reg_image_ids()):
+        everything.add_image(image)
+    everything.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    # not pycolmap.bundle_adjustment: it writes to the terminal whatever one tells it
+    pycolmap.create_default_bundle_adjuster(options, everything, model).solve()
     model.update_point_3d_errors()
-
-
-@dataclass(frozen=True)
-class _Points:
-    xyz: Float64
-    rgb: UInt8
-    error: Any
-    indptr: Int64
-    view: Any
-    pixel: Any
-
-    @staticmethod
-    def of(model: Any, view_of: dict[int, int], back: Float64) -> "_Points":
-        xyz, rgb, error, indptr, view, pixel = [], [], [], [0], [], []
-        at = {v: model.images[i].points2D for i, v in view_of.items()}
-        for key in sorted(model.points3D):
-            point = model.points3D[key]
-            seen: dict[int, int] = {}
-            for element in point.track.elements:  # rarely a point has two observations in one picture: the first
-                seen.setdefault(view_of[element.image_id], element.point2D_idx)
-            if len(seen) < 2:
-                continue
-            xyz.append(point.xyz)
-            rgb.append(point.color)
-            error.append(point.error)
-            for v in sorted(seen):
-                view.append(v)
-                pixel.append(at[v][seen[v]].xy)
-            indptr.append(len(view))
-        return _Points(
-            np.array(xyz, np.float64).reshape(-1, 3),
-            np.array(rgb, np.uint8).reshape(-1, 3),
-            (np.array(error, np.float64) * back.mean()).astype(np.float32),
-            np.array(indptr, np.int64),
-            np.array(view, np.int32),
-            (np.array(pixel, np.float64).reshape(-1, 2) * back - 0.5).astype(np.float32),
-        )
-
-
-def _bend(k: float, intrinsics: Float64, size: tuple[int, int]) -> float:
-    """The farthest that the distortion moves a pixel of the picture, pixels."""
-    edge = np.array([[-0.5, -0.5], [size[0] - 0.5, -0.5], [-0.5, size[1] - 0.5], [size[0] - 0.5, size[1] - 0.5]])
-    straight = undistort(edge, intrinsics, k)
-    bend = float(np.linalg.norm(straight - edge, axis=1).max())
-    return bend if math.isfinite(bend) else float("inf")
-
-
-def _registered(model: Any) -> Int64:
-    return np.array(sorted(_index(model.images[i].name) for i in model.reg_image_ids()), np.int64)
-
-
-def _index(name: str) -> int:
-    return int(os.path.splitext(name)[0])
 
 
 def _descriptors(database: Any, image: int) -> UInt8:
@@ -368,6 +267,3 @@ def _pair(key: Any) -> tuple[int, int]:
 
     first, second = key if isinstance(key, tuple) else pycolmap.pair_id_to_image_pair(key)
     return int(first), int(second)
-
-
-__all__ = ["InputError", "SparseModel", "structure_from_motion"]

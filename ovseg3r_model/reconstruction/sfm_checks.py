@@ -155,7 +155,9 @@ def _ranges(recording: Recording, index: Int64, most: int = 4) -> str:
     for run in sorted(sorted(runs, key=len, reverse=True)[:most], key=lambda r: int(r[0])):
         a, b = int(run[0]), int(run[-1])
         if np.isfinite(recording.time[[a, b]]).all():
-            words.append(f"{recording.time[a]:.1f}-{recording.time[b]:.1f} s" if b > a else f"{recording.time[a]:.1f} s")
+            words.append(
+                f"{recording.time[a]:.1f}-{recording.time[b]:.1f} s" if b > a else f"{recording.time[a]:.1f} s"
+            )
         else:
             words.append(f"{recording.names[a]} to {recording.names[b]}" if b > a else recording.names[a])
     return ", ".join(words) + (f" and {len(runs) - most} more" if len(runs) > most else "")

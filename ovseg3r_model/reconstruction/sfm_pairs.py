@@ -67,7 +67,8 @@ def _similarity(descriptors: list[UInt8], seed: int) -> Float32:
 
 def _root(descriptors: UInt8) -> Float32:
     values = descriptors.astype(np.float32)
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    out: Float32 = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return out
 
 
 def _vlad(descriptors: Float32, words: Float32) -> Float32:
@@ -77,5 +78,5 @@ def _vlad(descriptors: Float32, words: Float32) -> Float32:
         nearest = np.argmin((words**2).sum(axis=1) - 2 * descriptors @ words.T, axis=1)
         np.add.at(out, nearest, descriptors - words[nearest])
     out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
-    flat = out.ravel()
-    return flat / np.maximum(np.linalg.norm(flat), 1e-12)  # type: ignore[no-any-return]
+    flat: Float32 = out.ravel() / np.maximum(np.linalg.norm(out), 1e-12)
+    return flat

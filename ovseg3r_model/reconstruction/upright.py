@@ -21,6 +21,9 @@ MOST_TURN = 15.0
 
 MOST_POINTS = 20_000
 
+FLOOR = 0.1
+"""A level that holds at least this share of the fullest level's points may be the floor: often hardly seen."""
+
 _NEIGHBOURS = 12
 _FLAT = 0.05  # thickness over width of a neighbourhood that has a normal
 _CAMERAS = 0.02  # weight of the cameras' say beside the normals'
@@ -113,7 +116,7 @@ def floor_height(height: Float64, eyes: Float64) -> float:
         return lowest
     count, edges = np.histogram(below, _LEVELS, (low, float(min(np.median(eyes), high))))
     smooth = np.convolve(count, [0.25, 0.5, 0.25], mode="same")
-    strong = np.flatnonzero(smooth >= 0.25 * smooth.max())
+    strong = np.flatnonzero(smooth >= FLOOR * smooth.max())
     first = int(strong[0])
     while first + 1 < len(smooth) and smooth[first + 1] > smooth[first]:
         first += 1

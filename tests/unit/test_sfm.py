@@ -1,6 +1,7 @@
 """Structure from motion on a small synthetic room, and the reasons it gives when there is nothing to reconstruct."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,7 @@ def test_known_intrinsics_are_kept(recording: Recording, tmp_path: Path):
     np.testing.assert_allclose(model.views.intrinsics, np.tile(K, (len(model.views), 1, 1)), atol=1e-9)
     assert model.distortion == 0
     assert rectified(known, model).color[0] is known.color[int(model.registered[0])]
-    assert all(a[0] <= b[0] for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a[0] <= b[0] for a, b in pairwise(steps))
     assert steps[-1][0] <= steps[-1][1] == 40
 
 
@@ -137,9 +138,7 @@ def test_three_keyframes(recording: Recording, tmp_path: Path):
 def test_textureless_wall(tmp_path: Path):
     rng = np.random.default_rng(0)
     ramp = np.linspace(150, 190, SIZE[0])[None, :, None]
-    walls = [
-        np.clip(ramp + i + rng.normal(0, 1.0, (SIZE[1], SIZE[0], 3)), 0, 255).astype(np.uint8) for i in range(10)
-    ]
+    walls = [np.clip(ramp + i + rng.normal(0, 1.0, (SIZE[1], SIZE[0], 3)), 0, 255).astype(np.uint8) for i in range(10)]
     with pytest.raises(InputError, match=r"10 of 10 keyframes show hardly any texture.*bare wall"):
         structure_from_motion(recording_of(walls), SETTINGS, tmp_path)
 
