@@ -165,8 +165,8 @@ class _Grid:
 
 
 def _smooth_normals(xyz: Float32, summed: Float64, towards: Float64) -> Float64:
-    """(N,3) unit normals: the sum over each point's neighbours, without those on the other side of a thin board; towards
-    the cameras where no depth map had a normal."""
+    """(N,3) unit normals: the sum over each point's neighbours, without those on the other side of a thin board;
+    towards the cameras where no depth map had a normal."""
     neighbours, _ = pgeof.knn_search(xyz, xyz, min(NORMAL_NEIGHBOURS, len(xyz)))
     beside = summed[neighbours]  # (N,k,3)
     same_side = np.einsum("nka,na->nk", beside, summed) >= 0

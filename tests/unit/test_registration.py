@@ -128,7 +128,7 @@ def test_registered_depth_of_a_recording() -> None:
     recording = room_recording(views=2, size=(16, 12))
     assert recording.depth is not None
     np.testing.assert_array_equal(registered_depth(recording, 1), recording.depth[1])
-    with pytest.raises(InputError, match="no depth"):
+    with pytest.raises(InputError, match="lacks depth"):
         registered_depth(without(recording, "depth", "depth_intrinsics"), 0)
 
 
@@ -159,7 +159,7 @@ def test_a_camera_without_focal_length_is_refused(bad: tuple[float, float, float
 
 def test_a_depth_camera_without_depth_is_refused() -> None:
     plain: Recording = replace(room_recording(views=2, size=(16, 12)), depth=None, depth_intrinsics=None)
-    with pytest.raises(InputError, match="no depth"):
+    with pytest.raises(InputError, match="lacks depth"):
         with_intrinsics(plain, None, (525, 525, 320, 240))
 
 
