@@ -34,6 +34,8 @@ from tasks.superpoints import superpoints
 
 logger = logging.getLogger("ovseg3r.flow")
 
+_OLDER = "The catalog shows a newer version of this scene, made with other settings; --all lists this one too."
+
 
 @dataclass(frozen=True)
 class SceneResult:
@@ -103,11 +105,10 @@ def _label(
     todo = plan(Path(source), scene_id, settings)
     store = Store.open(store_url)
     complete = SceneStore(store).published(scene_id, todo.digests["publish"]) is not None
-    for row in Catalog(store).rows(latest_only=False):
-        if row.scene_id != scene_id:
-            continue
+    listed = [row for row in Catalog(store).rows(latest_only=False) if row.scene_id == scene_id]
+    for row in listed:
         if row.digest == todo.digests["publish"] and complete:
-            return row, (), False
+            return row, () if row is listed[-1] else (_OLDER,), False
         if row.source_digest != todo.source and row.source != source:
             raise InputError(
                 f"{source}: scene {scene_id} is already published from another source ({row.source}); "

@@ -159,7 +159,7 @@ def test_a_camera_without_focal_length_is_refused(bad: tuple[float, float, float
 
 def test_a_depth_camera_without_depth_is_refused() -> None:
     plain: Recording = replace(room_recording(views=2, size=(16, 12)), depth=None, depth_intrinsics=None)
-    with pytest.raises(InputError, match="lacks depth"):
+    with pytest.raises(InputError, match="no depth"):
         with_intrinsics(plain, None, (525, 525, 320, 240))
 
 
