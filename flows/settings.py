@@ -28,7 +28,7 @@ def read_config(path: Path) -> dict[str, object]:
     Raises:
         InputError: the file cannot be read or is no mapping.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
