@@ -43,7 +43,9 @@ def label(
     ] = None,
     max_views: Annotated[int | None, typer.Option(help="Most keyframes a source [default: 200].")] = None,
     voxel: Annotated[float | None, typer.Option(help="Fusion grid in metres [default: 0.02].")] = None,
-    cut: Annotated[str | None, typer.Option(help="IBSp rule: majority, any, unlabelled-never-cuts.")] = None,
+    cut: Annotated[
+        str | None, typer.Option(help="IBSp rule: contested-last, majority, any, unlabelled-never-cuts.")
+    ] = None,
     source_format: Annotated[
         str | None, typer.Option(help="auto, video, images, 7scenes, scannet, tum, nerfstudio.")
     ] = None,
@@ -64,7 +66,7 @@ def label(
     failed, 2 for bad input.
     """
     with _errors_for_people():
-        from flows.settings import checked, merged, read_config
+        from flows.settings import checked, merged, name_scenes, read_config
 
         given = _nested(
             {
@@ -85,6 +87,8 @@ def label(
             }
         )
         parameters = checked(merged(read_config(config) if config else {}, given))
+        name_scenes(parameters)  # what is wrong here is told before the seconds that a server takes
+        _open(parameters.store, create=True).check_writable()
         from flows.local_server import prefect_server
 
         with prefect_server(), _stopping_soon():
@@ -277,10 +281,10 @@ def _default_store() -> str:
     return DEFAULT_STORE
 
 
-def _open(store: str | None) -> Any:
+def _open(store: str | None, create: bool = False) -> Any:
     from storage.store import Store as OpenStore
 
-    return OpenStore.open(store or _default_store(), create=False)
+    return OpenStore.open(store or _default_store(), create=create)
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:
