@@ -1,6 +1,8 @@
 """The command line. Everything heavy is imported inside the commands, so that help appears at once."""
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ app = typer.Typer(
 
 BAD_INPUT = 2
 FAILED = 1
+INTERRUPTED = 130
 
 Store = Annotated[
     str | None,
@@ -40,7 +43,9 @@ def label(
     ] = None,
     max_views: Annotated[int | None, typer.Option(help="Most keyframes a source [default: 200].")] = None,
     voxel: Annotated[float | None, typer.Option(help="Fusion grid in metres [default: 0.02].")] = None,
-    cut: Annotated[str | None, typer.Option(help="IBSp rule: majority, any, unlabelled-never-cuts.")] = None,
+    cut: Annotated[
+        str | None, typer.Option(help="IBSp rule: contested-last, majority, any, unlabelled-never-cuts.")
+    ] = None,
     source_format: Annotated[
         str | None, typer.Option(help="auto, video, images, 7scenes, scannet, tum, nerfstudio.")
     ] = None,
@@ -61,7 +66,7 @@ def label(
     failed, 2 for bad input.
     """
     with _errors_for_people():
-        from flows.settings import checked, merged, read_config
+        from flows.settings import checked, merged, name_scenes, read_config
 
         given = _nested(
             {
@@ -82,9 +87,11 @@ def label(
             }
         )
         parameters = checked(merged(read_config(config) if config else {}, given))
+        name_scenes(parameters)  # what is wrong here is told before the seconds that a server takes
+        _open(parameters.store, create=True).check_writable()
         from flows.local_server import prefect_server
 
-        with prefect_server():
+        with prefect_server(), _stopping_soon():
             from flows.display import progress_shown, show_results
             from flows.generate_labels import run
 
@@ -210,7 +217,7 @@ def demo(
     with _errors_for_people():
         from flows.local_server import prefect_server
 
-        with prefect_server():
+        with prefect_server(), _stopping_soon():
             from flows.demo import run_demo
             from flows.display import progress_shown, show_demo
 
@@ -239,7 +246,25 @@ def _errors_for_people() -> Iterator[None]:
         raise typer.Exit(BAD_INPUT) from error
     except KeyboardInterrupt as error:
         typer.echo("stopped; the same command goes on where it was", err=True)
-        raise typer.Exit(130) from error
+        raise typer.Exit(INTERRUPTED) from error
+
+
+@contextmanager
+def _stopping_soon() -> Iterator[None]:
+    """Inside, Ctrl-C ends the running stage at its next step, and a second one ends the process at once."""
+    from tasks.progress import stop
+
+    def interrupted(*_: object) -> None:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+        typer.echo("stopping at the next step; Ctrl-C again stops at once", err=True)
+        stop()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _exit_code(statuses: list[str]) -> int:
@@ -256,10 +281,10 @@ def _default_store() -> str:
     return DEFAULT_STORE
 
 
-def _open(store: str | None) -> Any:
+def _open(store: str | None, create: bool = False) -> Any:
     from storage.store import Store as OpenStore
 
-    return OpenStore.open(store or _default_store(), create=False)
+    return OpenStore.open(store or _default_store(), create=create)
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def _open3d() -> Finding:
         return Finding("Open3D", open3d.__version__, True, True)
     except (ImportError, OSError) as error:
         advice = (
-            "apt-get install -y libusb-1.0-0 libgl1 libgomp1"
+            "apt-get install -y libusb-1.0-0 libgl1 libegl1 libgomp1"
             if "lib" in str(error)
             else "pip install -c constraints.txt -e ."
         )

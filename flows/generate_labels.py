@@ -13,13 +13,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.settings import LabelParameters
+from flows.settings import LabelParameters, name_scenes
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import PipelineSettings
-from ovseg3r_model.sources import scene_id_of
 from storage.catalog import Catalog
 from storage.catalog_rows import CatalogRow
-from storage.names import check_scene_id
 from storage.scene_store import SceneStore
 from storage.stages import StageRef
 from storage.store import Store
@@ -33,6 +31,8 @@ from tasks.segment import segment
 from tasks.superpoints import superpoints
 
 logger = logging.getLogger("ovseg3r.flow")
+
+_OLDER = "The catalog shows a newer version of this scene, made with other settings; --all lists this one too."
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def generate_labels(parameters: LabelParameters) -> State[list[SceneResult]]:
     """
     store = Store.open(parameters.store)
     store.check_writable()
-    scenes = name_scenes(parameters, store)
+    scenes = name_scenes(parameters)
     runner = label_scene.with_options(tags=["ovseg3r"])
     futures = [runner.submit(source, scene_id, store.url, parameters.pipeline) for source, scene_id in scenes]
     results = [future.result() for future in futures]
@@ -103,11 +103,10 @@ def _label(
     todo = plan(Path(source), scene_id, settings)
     store = Store.open(store_url)
     complete = SceneStore(store).published(scene_id, todo.digests["publish"]) is not None
-    for row in Catalog(store).rows(latest_only=False):
-        if row.scene_id != scene_id:
-            continue
+    listed = [row for row in Catalog(store).rows(latest_only=False) if row.scene_id == scene_id]
+    for row in listed:
         if row.digest == todo.digests["publish"] and complete:
-            return row, (), False
+            return row, () if row is listed[-1] else (_OLDER,), False
         if row.source_digest != todo.source and row.source != source:
             raise InputError(
                 f"{source}: scene {scene_id} is already published from another source ({row.source}); "
@@ -125,30 +124,6 @@ def _label(
     row = publish(store_url, todo, scene_id, source, stages)
     notes = tuple(note for ref in stages.values() for note in ref.summary.get("notes", ()))
     return row, notes, True
-
-
-def name_scenes(parameters: LabelParameters, store: Store) -> list[tuple[str, str]]:
-    """(source, scene id) of every source, absolute and checked.
-
-    Raises:
-        InputError: a given id is not usable, or two sources have one name.
-    """
-    if parameters.scene_id is not None:
-        if len(parameters.sources) != 1:
-            raise InputError(
-                f"--scene-id names one scene, but {len(parameters.sources)} sources are given; leave it out."
-            )
-        check_scene_id(parameters.scene_id)
-    seen: dict[str, str] = {}
-    for source in parameters.sources:
-        path = str(Path(source).expanduser().resolve())
-        scene_id = parameters.scene_id or scene_id_of(Path(path))
-        if scene_id in seen:
-            raise InputError(
-                f"{seen[scene_id]} and {path} would both be scene {scene_id}; label them one by one, with --scene-id."
-            )
-        seen[scene_id] = path
-    return [(path, scene_id) for scene_id, path in seen.items()]
 
 
 def run(parameters: LabelParameters) -> list[SceneResult]:

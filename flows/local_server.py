@@ -134,6 +134,7 @@ def _serve(descriptor: int) -> None:
 
 def _end_with_parent() -> None:
     sys.stdin.buffer.read()  # returns when the parent's end of the pipe is closed
+    shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)  # a killed parent could not
     os._exit(0)
 
 

@@ -6,6 +6,8 @@ from pydantic import Field, ValidationError
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import PipelineSettings, Settings
+from ovseg3r_model.sources import scene_id_of
+from storage.names import check_scene_id
 
 DEFAULT_STORE = "ovseg3r-store"
 
@@ -28,7 +30,7 @@ def read_config(path: Path) -> dict[str, object]:
     Raises:
         InputError: the file cannot be read or is no mapping.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -64,3 +66,27 @@ def merged(base: dict[str, object], over: dict[str, object]) -> dict[str, object
         old = out.get(name)
         out[name] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return out
+
+
+def name_scenes(parameters: LabelParameters) -> list[tuple[str, str]]:
+    """(source, scene id) of every source, absolute and checked.
+
+    Raises:
+        InputError: a given id is not usable, or two sources have one name.
+    """
+    if parameters.scene_id is not None:
+        if len(parameters.sources) != 1:
+            raise InputError(
+                f"--scene-id names one scene, but {len(parameters.sources)} sources are given; leave it out."
+            )
+        check_scene_id(parameters.scene_id)
+    seen: dict[str, str] = {}
+    for source in parameters.sources:
+        path = str(Path(source).expanduser().resolve())
+        scene_id = parameters.scene_id or scene_id_of(Path(path))
+        if scene_id in seen:
+            raise InputError(
+                f"{seen[scene_id]} and {path} would both be scene {scene_id}; label them one by one, with --scene-id."
+            )
+        seen[scene_id] = path
+    return [(path, scene_id) for scene_id, path in seen.items()]

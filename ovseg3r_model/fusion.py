@@ -165,9 +165,12 @@ class _Grid:
 
 
 def _smooth_normals(xyz: Float32, summed: Float64, towards: Float64) -> Float64:
-    """(N,3) unit normals: the sum over each point's neighbours; towards the cameras where no depth map had a normal."""
+    """(N,3) unit normals: the sum over each point's neighbours, without those on the other side of a thin board;
+    towards the cameras where no depth map had a normal."""
     neighbours, _ = pgeof.knn_search(xyz, xyz, min(NORMAL_NEIGHBOURS, len(xyz)))
-    normal: Float64 = summed[neighbours].sum(axis=1)
+    beside = summed[neighbours]  # (N,k,3)
+    same_side = np.einsum("nka,na->nk", beside, summed) >= 0
+    normal: Float64 = np.einsum("nka,nk->na", beside, same_side.astype(np.float64))
     unknown = np.linalg.norm(normal, axis=1) < 1e-9
     normal[unknown] = towards[unknown]
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)

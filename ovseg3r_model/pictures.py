@@ -18,8 +18,16 @@ BACKGROUND = np.array([24, 26, 30], np.uint8)
 def id_colors(ids: NDArray[np.integer]) -> UInt8:
     """(...,3) uint8: a steady, well-spread colour for each id; 0 is dark grey."""
     hue = (ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)).astype(np.uint32)
-    hsv = np.stack([hue % 180, 110 + (hue // 180) % 110, 150 + (hue // 19800) % 106], axis=-1).astype(np.uint8)
-    rgb = cv2.cvtColor(hsv.reshape(1, -1, 3), cv2.COLOR_HSV2RGB).reshape(hsv.shape)
+    saturation, high = 110 + (hue // 180) % 110, 150 + (hue // 19800) % 106
+    hue = hue % 180
+    # whole numbers and no OpenCV, whose rounding depends on the picture's size: an id has one colour
+    low = high * (255 - saturation) // 255
+    ramp = (high - low) * (hue % 30) // 30
+    rise, fall, sector = low + ramp, high - ramp, hue // 30
+    red = np.choose(sector, [high, fall, low, low, rise, high])
+    green = np.choose(sector, [rise, high, high, fall, low, low])
+    blue = np.choose(sector, [low, low, rise, high, high, fall])
+    rgb = np.stack([red, green, blue], axis=-1)
     out: UInt8 = np.where((ids == 0)[..., None], np.uint8(58), rgb).astype(np.uint8)
     return out
 
@@ -36,7 +44,8 @@ def overlay(rgb: UInt8, ids: UInt32, labels: dict[int, str]) -> UInt8:
     for i in np.unique(ids[ids > 0]):
         inside = (ids == i).astype(np.uint8)
         distance = cv2.distanceTransform(np.pad(inside, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-        y, x = np.unravel_index(int(distance.argmax()), ids.shape)
+        ridge = np.argwhere(distance == distance.max())
+        y, x = ridge[np.abs(ridge - ridge.mean(axis=0)).sum(axis=1).argmin()]  # the middle of it, for the text's sake
         if distance[y, x] >= 5:
             draw.text(
                 (int(x), int(y)), labels.get(int(i), ""), fill="white", stroke_fill="black", stroke_width=1, anchor="mm"

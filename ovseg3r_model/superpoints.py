@@ -27,12 +27,14 @@ import numba
 import numpy as np
 import pgeof
 
-from ovseg3r_model.lifting import observations_by_view
 from ovseg3r_model.records import Bool, Correspondence, Float32, Images, Int32, Points, UInt32, Views
 from ovseg3r_model.settings import SuperpointSettings
 
 CONTESTED_BY = 10
 """One view in so many may disagree before an edge is contested; measured, see docs/benchmarks.md."""
+
+VIEWS_AT_ONCE = 32
+"""Masks held in memory together."""
 
 numba.config.THREADING_LAYER = "omp"  # safe when several scenes are worked on at once, unlike numba's own
 
@@ -54,7 +56,7 @@ def instance_superpoints(
         correspondence: their M observations.
         observation: (M,) uint32 lifted annotation, 0 = unlabelled.
         views: the V cameras.
-        mask_ids: V maps (H,W) uint32 of the views' sizes, what ``observation`` was lifted from; one is held at a time.
+        mask_ids: V maps (H,W) uint32 of the views' sizes, what ``observation`` was lifted from; a few are held at once.
     """
     edges = knn_edges(points.xyz, settings.neighbours)
     asked, against = np.zeros(len(edges), np.int32), np.zeros(len(edges), np.int32)
@@ -146,40 +148,25 @@ def _ask_beside(
     against: Int32,
 ) -> None:
     """Counts, for each edge, the views that observe one end and have the other in the picture, and those among them
-    that disagree.
-    """
-    start, edge_of = _incident(edges, len(xyz))
-    order, view_start = observations_by_view(correspondence, len(views))
-    of_point = correspondence.point()
-    ids = np.empty(len(xyz), np.int64)
-    observed = np.zeros(len(xyz), np.bool_)
-    for v in range(len(views)):
-        seen = of_point[order[view_start[v] : view_start[v + 1]]]
-        if not len(seen):
-            continue
-        observed[seen] = True
-        camera_from_world = np.linalg.inv(views.world_from_camera[v])[:3]
-        project = np.ascontiguousarray(views.intrinsics[v] @ camera_from_world)
-        _ask_view(seen, observed, edges, start, edge_of, xyz, project, np.asarray(mask_ids[v]), ids, asked, against)
-        observed[seen] = False
+    that disagree."""
+    camera_from_world = np.linalg.inv(views.world_from_camera)
+    project = views.intrinsics @ camera_from_world[:, :3]
+    cursor = correspondence.indptr[:-1].copy()
+    for first in range(0, len(views), VIEWS_AT_ONCE):
+        chosen = range(first, min(first + VIEWS_AT_ONCE, len(views)))
+        masks = np.stack([mask_ids[v] for v in chosen])
+        last = cursor.copy()
+        _skip(correspondence.view, correspondence.indptr, chosen.stop, last)
+        _ask_views(edges, xyz, cursor, last, correspondence.view, first, project, masks, asked, against)
+        cursor = last
 
 
 @numba.njit(cache=True)
-def _incident(edges, points):  # type: ignore[no-untyped-def]
-    """CSR of the edges at each point."""
-    start = np.zeros(points + 1, np.int64)
-    for e in range(len(edges)):
-        start[edges[e, 0] + 1] += 1
-        start[edges[e, 1] + 1] += 1
-    for i in range(points):
-        start[i + 1] += start[i]
-    cursor = start[:-1].copy()
-    edge_of = np.empty(2 * len(edges), np.int32)
-    for e in range(len(edges)):
-        for end in range(2):
-            edge_of[cursor[edges[e, end]]] = e
-            cursor[edges[e, end]] += 1
-    return start, edge_of
+def _skip(view, indptr, stop, cursor):  # type: ignore[no-untyped-def]
+    """Moves each point's cursor to its first observation by view ``stop`` or a later one."""
+    for i in range(len(cursor)):
+        while cursor[i] < indptr[i + 1] and view[cursor[i]] < stop:
+            cursor[i] += 1
 
 
 @numba.njit(cache=True, inline="always")
@@ -197,21 +184,20 @@ def _id_at(point, project, mask):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, parallel=True)
-def _ask_view(seen, observed, edges, start, edge_of, xyz, project, mask, ids, asked, against):  # type: ignore[no-untyped-def]
-    for s in numba.prange(len(seen)):
-        ids[seen[s]] = _id_at(xyz[seen[s]], project, mask)
-    for s in numba.prange(len(seen)):
-        i = seen[s]
-        for k in range(start[i], start[i + 1]):
-            e = edge_of[k]
-            j = edges[e, 0] + edges[e, 1] - i
-            if observed[j] and j < i:
-                continue  # j's turn: so each edge is written by one thread
-            at_j = ids[j] if observed[j] else _id_at(xyz[j], project, mask)
-            if ids[i] >= 0 and at_j >= 0:
+def _ask_views(edges, xyz, begin, end, view, first, project, masks, asked, against):  # type: ignore[no-untyped-def]
+    """As ``_ask_beside``, for the views whose masks are given; a point's observations by them are begin[i]:end[i]."""
+    for e in numba.prange(len(edges)):
+        i, j = edges[e, 0], edges[e, 1]
+        a, b = begin[i], begin[j]
+        while a < end[i] or b < end[j]:
+            v = min(view[a] if a < end[i] else 65536, view[b] if b < end[j] else 65536)
+            a += a < end[i] and view[a] == v
+            b += b < end[j] and view[b] == v
+            at_i = _id_at(xyz[i], project[v], masks[v - first])
+            at_j = _id_at(xyz[j], project[v], masks[v - first])
+            if at_i >= 0 and at_j >= 0:
                 asked[e] += 1
-                if ids[i] != at_j:
-                    against[e] += 1
+                against[e] += at_i != at_j
 
 
 @numba.njit(cache=True, parallel=True)

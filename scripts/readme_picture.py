@@ -1,4 +1,4 @@
-"""Makes docs/images/demo.jpg from the pictures that `ovseg3r demo` has written: frame, cloud, superpoints side by side."""
+"""Makes docs/images/demo.jpg from the pictures that `ovseg3r demo` has written: frame, cloud, superpoints."""
 
 import sys
 from pathlib import Path

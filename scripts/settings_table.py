@@ -1,4 +1,4 @@
-"""The rows of docs/configuration.md's table, from the settings' models: `python scripts/settings_table.py` prints them."""
+"""The rows of the table in docs/configuration.md, from the models of the settings: printed to standard output."""
 
 import sys
 from collections.abc import Iterator

@@ -1,6 +1,7 @@
 """How far a run is: stages announce, whoever shows it listens. Without a listener every tenth part goes to the log."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +24,7 @@ class Progress:
 Listener = Callable[[Progress], None]
 _scene: ContextVar[str] = ContextVar("scene", default="")
 _listeners: list[Listener] = []
+_stopping = threading.Event()
 
 
 @contextmanager
@@ -45,8 +47,20 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+def stop() -> None:
+    """Makes the stages of this process end at their next step, in whatever thread they run; there is no way back."""
+    _stopping.set()
+
+
+def check_stop() -> None:
+    """Raises KeyboardInterrupt once ``stop`` was called."""
+    if _stopping.is_set():
+        raise KeyboardInterrupt
+
+
 def announce(stage: str, done: int, total: int, reused: bool = False) -> None:
-    """Tells the listeners, else the log."""
+    """Tells the listeners, else the log. Raises KeyboardInterrupt once ``stop`` was called."""
+    check_stop()
     event = Progress(_scene.get(), stage, done, total, reused)
     for listener in _listeners:
         listener(event)

@@ -7,7 +7,7 @@ from typing import Any
 
 from storage.stages import Attempt, StageRef, Stages
 from storage.store import Store
-from tasks.progress import announce
+from tasks.progress import announce, check_stop
 
 logger = logging.getLogger("ovseg3r.stage")
 
@@ -18,6 +18,7 @@ def run_stage(store_url: str, stage: str, digest: str, work: Callable[[Stages, A
     What an attempt wrote before an error is deleted at once; what a killed one wrote is never seen and falls to garbage
     collection.
     """
+    check_stop()
     stages = Stages(Store.open(store_url))
     known = stages.committed(stage, digest)
     if known is not None:
@@ -27,9 +28,14 @@ def run_stage(store_url: str, stage: str, digest: str, work: Callable[[Stages, A
     start = time.perf_counter()
     try:
         summary = work(stages, attempt)
-    except Exception:
+    except BaseException as error:
         _discard(stages, attempt)
-        raise
+        winner = stages.committed(stage, digest) if isinstance(error, Exception) else None
+        if winner is None:
+            raise
+        # Another process committed this very output meanwhile, and its commit took away the parts read here.
+        logger.info("%s was done by another process", stage)
+        return winner
     seconds = time.perf_counter() - start
     logger.info("%s done in %.1f s", stage, seconds)
     return stages.commit(attempt, summary, seconds)

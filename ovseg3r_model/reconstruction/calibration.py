@@ -40,9 +40,11 @@ def check_alignment(recording: Recording) -> Alignment:
     """Fits scale and shift between depth edges and colour edges over the recording and reports what does not agree with
     the calibration.
     """
+    if recording.depth is None or recording.intrinsics is None:
+        return Alignment(0.0, ())
     chosen = np.unique(np.linspace(0, len(recording) - 1, min(CHECKED_VIEWS, len(recording))).round().astype(int))
     evidence = [e for e in (_evidence(recording, int(v)) for v in chosen) if e is not None]
-    if len(evidence) < 4 or recording.intrinsics is None:
+    if len(evidence) < 4:
         return Alignment(0.0, ())
     fitted, gain = _fit(evidence)
     offset = _largest_offset(fitted, recording.size)

@@ -46,7 +46,8 @@ def registered_depth(recording: Recording, view: int) -> Float32:
     """
     if recording.depth is None or recording.depth_intrinsics is None or recording.intrinsics is None:
         raise InputError(
-            f"The source (read as {recording.source_format}) has no depth; a posed RGB-D recording is needed here."
+            f"The source (read as {recording.source_format}) lacks depth or the cameras' intrinsics; "
+            "a posed RGB-D recording is needed here."
         )
     depth = np.ascontiguousarray(recording.depth[view], dtype=np.float32)
     return register(
@@ -108,8 +109,8 @@ def drop_depth_edges(depth: Float32, ratio: float) -> Float32:
     """The depth map (H,W) with 0 on both sides of every depth edge.
 
     Two neighbouring pixels are an edge when their depths differ by more than ``ratio`` of the nearer one *and* the step
-    is not the slope that the surface already has on either side: a slanted wall stays, a silhouette goes (sensors
-    invent points between both surfaces).
+    is not the slope that the surface has on both sides, as far as they are known: a slanted wall stays, a silhouette
+    goes (sensors invent points between both surfaces).
     """
     out = depth.copy()
     _drop_edges(depth, ratio, out)
@@ -130,13 +131,14 @@ def _drop_edges(depth, ratio, out):  # type: ignore[no-untyped-def]
                 step = b - a
                 if abs(step) <= limit:
                     continue
-                sloped = False
-                if y >= dy and x >= dx:
-                    before = depth[y - dy, x - dx]
-                    sloped |= before > 0 and abs(step - (a - before)) <= limit
-                if y + 2 * dy < height and x + 2 * dx < width:
-                    after = depth[y + 2 * dy, x + 2 * dx]
-                    sloped |= after > 0 and abs(step - (after - b)) <= limit
-                if not sloped:
+                known, same = 0, 0
+                if y >= dy and x >= dx and depth[y - dy, x - dx] > 0:
+                    known += 1
+                    same += abs(step - (a - depth[y - dy, x - dx])) <= limit
+                if y + 2 * dy < height and x + 2 * dx < width and depth[y + 2 * dy, x + 2 * dx] > 0:
+                    known += 1
+                    same += abs(step - (depth[y + 2 * dy, x + 2 * dx] - b)) <= limit
+                # both sides: a pixel halfway between two surfaces makes two equal steps too
+                if known == 0 or same < known:
                     out[y, x] = 0
                     out[y + dy, x + dx] = 0

@@ -1,0 +1,34 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Read by Prefect when it is imported: offline, and quiet about tasks that are meant to fail.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
+os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
+
+
+@pytest.fixture(scope="session")
+def prefect_api() -> Iterator[str]:
+    """Prefect's test harness, started once; the address of its server, also for other processes."""
+    from prefect.settings import PREFECT_API_URL
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield str(PREFECT_API_URL.value())
+
+
+@pytest.fixture(scope="session")
+def small_rooms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One room filmed in 12 views of 160x120, by layout: the recording's folder, masks.json and, for 7scenes, video.mp4
+    beside it. Not to be written to."""
+    from ovseg3r_model.rooms import make_room
+    from tests.rooms import write_small_room
+
+    room = make_room(3)
+    base = tmp_path_factory.mktemp("rooms")
+    return {layout: write_small_room(room, base, layout) for layout in ("7scenes", "scannet", "tum", "nerfstudio")}

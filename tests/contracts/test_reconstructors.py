@@ -1,0 +1,88 @@
+"""Every reconstruction engine under the one contract. A new engine is a few lines here."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ovseg3r_model.errors import InputError
+from ovseg3r_model.reconstruction.posed_rgbd import PosedRgbd
+from ovseg3r_model.reconstruction.protocol import Reconstructor, build_reconstructor
+from ovseg3r_model.records import Reconstruction, Recording
+from ovseg3r_model.settings import ReconstructSettings
+from tests.contracts.reconstructor_contract import ReconstructorContract, reprojection, room_recording, without
+
+NO_DEPTH = ("depth", "depth_size", "depth_intrinsics", "color_from_depth")
+
+
+class TestPosedRgbd(ReconstructorContract):
+    def build(self) -> Reconstructor:
+        return PosedRgbd(ReconstructSettings())
+
+    def insufficient(self) -> list[Recording]:
+        recording = room_recording()
+        blind = [np.zeros_like(recording.color[0][..., 0], np.float32)] * len(recording)
+        return [
+            without(recording, *NO_DEPTH),
+            without(recording, "world_from_camera"),
+            without(recording, "intrinsics"),
+            replace(recording, depth=blind),
+        ]
+
+    def test_keeps_the_given_cameras(self, given: Recording, result: Reconstruction) -> None:
+        np.testing.assert_array_equal(result.views.intrinsics, given.intrinsics)
+        np.testing.assert_array_equal(result.views.world_from_camera, given.world_from_camera)
+        np.testing.assert_array_equal(result.views.frame, given.frame)
+        assert result.scale_known
+
+    def test_without_noise_every_observation_is_within_its_voxel(self, result: Reconstruction) -> None:
+        pixels, bound = reprojection(result)
+        assert (pixels <= bound).all()
+
+    def test_points_seen_in_too_few_views_are_left_out(self, given: Recording, result: Reconstruction) -> None:
+        assert (np.diff(result.correspondence.indptr) >= 2).all()
+        once = PosedRgbd(ReconstructSettings(min_views=1)).reconstruct(given)
+        assert len(once.points) > len(result.points)
+
+    def test_more_views_are_asked_for_than_there_are(self, given: Recording) -> None:
+        with pytest.raises(InputError, match="min_views"):
+            PosedRgbd(ReconstructSettings(min_views=len(given) + 1)).reconstruct(given)
+
+    @pytest.mark.parametrize("bad", [0.0, np.nan, np.inf, -np.inf, -1.5, 65.535, 6.01, 0.05])
+    def test_what_is_no_depth_never_becomes_a_point(self, given: Recording, bad: float) -> None:
+        assert given.depth is not None
+        spoilt = []
+        for k in range(len(given)):
+            depth = given.depth[k].copy()
+            depth[:, 48:] = bad
+            spoilt.append(depth)
+        got = PosedRgbd(ReconstructSettings()).reconstruct(replace(given, depth=spoilt))
+        assert got.correspondence.pixel[:, 0].max() < 48
+        assert len(got.points) > 500
+
+    def test_no_point_is_nearer_or_farther_than_asked_for(self, given: Recording) -> None:
+        got = PosedRgbd(ReconstructSettings(min_depth=1.5, max_depth=2.5)).reconstruct(given)
+        assert given.depth is not None
+        c = got.correspondence
+        depth = np.array([given.depth[v][y, x] for v, (x, y) in zip(c.view, c.pixel, strict=True)])
+        assert depth.min() >= 1.5
+        assert depth.max() <= 2.5
+
+
+class TestPosedRgbdWithNoise(TestPosedRgbd):
+    def recording(self) -> Recording:
+        return room_recording(seed=2, depth_noise=0.003)
+
+
+@pytest.mark.parametrize("engine", ["auto", "posed-rgbd"])
+def test_a_posed_rgbd_recording_gets_its_engine(engine: str) -> None:
+    settings = ReconstructSettings.model_validate({"engine": engine, "voxel": 0.05})
+    built = build_reconstructor(settings, room_recording(views=2))
+    assert built.name == "posed-rgbd"
+    assert built.reconstruct(room_recording(views=2)).voxel_size == 0.05
+
+
+@pytest.mark.parametrize("missing", [NO_DEPTH, ("world_from_camera",)])
+def test_no_engine_fits_a_plain_video(missing: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="depth with poses"):
+        build_reconstructor(ReconstructSettings(), without(room_recording(views=2), *missing))

@@ -1,0 +1,72 @@
+"""The benchmark's quick form runs from end to end and writes what docs/benchmarks.md promises. No figure is judged."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from ovseg3r_model.settings import EdgeCut
+
+REPOSITORY = Path(__file__).parents[2]
+ROW = {"item", "name", "size", "seconds", "runs", "value", "unit", "baseline", "baseline_value", "wanted", "ratio"}
+CUT_FIGURES = {"oracle_ap", "oracle_ap_flat", "purity", "boundary_recall", "superpoints"}
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *options],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("bench") / "new" / "results.json"
+    done = run("--quick", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "contested-last" in done.stdout
+    written: dict[str, Any] = json.loads(out.read_text())
+    return written
+
+
+def test_it_says_what_was_run_and_where(result: dict[str, Any]) -> None:
+    assert set(result) == {"schema_version", "quick", "seconds", "machine", "speed", "cut_rules"}
+    assert result["quick"] is True
+    assert {"date", "cores", "cpu", "system", "load_before", "python", "numpy"} <= set(result["machine"])
+
+
+def test_every_row_has_a_baseline_and_finite_positive_figures(result: dict[str, Any]) -> None:
+    assert {row["item"] for row in result["speed"]} == {"fusion", "superpoints", "lifting", "storage"}
+    for row in result["speed"]:
+        assert set(row) == ROW
+        assert row["baseline"]
+        figures = [row["value"], row["baseline_value"], row["ratio"], row["runs"]]
+        figures += [row[name] for name in ("seconds", "wanted") if row[name] is not None]
+        assert all(math.isfinite(v) and v > 0 for v in figures), row
+        assert row["ratio"] == pytest.approx(row["value"] / row["baseline_value"])
+
+
+def test_every_rule_is_compared_on_both_inputs(result: dict[str, Any]) -> None:
+    rules = {"geometry only", *get_args(EdgeCut)}
+    assert {(r["input"], r["rule"]) for r in result["cut_rules"]} == {
+        (i, r) for i in ("exact", "imperfect") for r in rules
+    }
+    for row in result["cut_rules"]:
+        assert set(row["by_room"]) == CUT_FIGURES
+        for name in CUT_FIGURES:
+            assert math.isfinite(row[name])
+            assert row[name] >= 0  # geometry alone may find no flat object at all
+            assert row[name] == pytest.approx(sum(row["by_room"][name]) / len(row["by_room"][name]))
+
+
+def test_only_runs_one_item(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    assert run("--quick", "--only", "lifting", "--out", str(out)).returncode == 0
+    written = json.loads(out.read_text())
+    assert {row["item"] for row in written["speed"]} == {"lifting"}
+    assert written["cut_rules"] == []
