@@ -24,8 +24,8 @@ MOST_POINTS = 20_000
 FLOOR = 0.1
 """A level that holds at least this share of the fullest level's points may be the floor: often hardly seen."""
 
-_NEIGHBOURS = 12
-_FLAT = 0.05  # thickness over width of a neighbourhood that has a normal
+_NEIGHBOURS = 40  # the depth of a sparse point is noisy: fewer make no plane on hand-held film
+_FLAT = 0.2  # thickness over width of a neighbourhood that has a normal
 _CAMERAS = 0.02  # weight of the cameras' say beside the normals'
 _LEVELS = 120  # bins of the heights below the cameras
 
