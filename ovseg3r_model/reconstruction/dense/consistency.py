@@ -29,8 +29,8 @@ class DepthMap:
 
 @dataclass(frozen=True)
 class Agreed:
-    """Per pixel (h,w) float32. depth: the mean of the maps that agree, 0 = none; count: how many do; support: the sum of
-    their raw confidences; against: the sum over maps that look through the depth or carry another in front of it;
+    """Per pixel (h,w) float32. depth: the mean of the maps that agree, 0 = none; count: how many do; support: the sum
+    of their raw confidences; against: the sum over maps that look through the depth or carry another in front of it;
     spread: the relative deviation of those that agree; own: 1 where the view's own map is among them.
     """
 
@@ -105,7 +105,9 @@ def carry(source: DepthMap, target: DepthMap) -> tuple[torch.Tensor, torch.Tenso
     return depth * hit, confidence * hit
 
 
-def _project(source: DepthMap, target: DepthMap, depth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _project(
+    source: DepthMap, target: DepthMap, depth: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Where depths (h,w) of the source's pixels lie in the target: column, row and z-depth, each (h,w)."""
     motion = np.linalg.inv(target.world_from_camera) @ source.world_from_camera
     turn = target.intrinsics @ motion[:3, :3] @ np.linalg.inv(source.intrinsics)
@@ -113,7 +115,9 @@ def _project(source: DepthMap, target: DepthMap, depth: torch.Tensor) -> tuple[t
     height, width = depth.shape
     x = torch.arange(width, device=depth.device, dtype=torch.float32)
     y = torch.arange(height, device=depth.device, dtype=torch.float32)[:, None]
-    out = [depth * (x * float(r[0]) + y * float(r[1]) + float(r[2])) + float(t) for r, t in zip(turn, shift, strict=True)]
+    out = [
+        depth * (x * float(r[0]) + y * float(r[1]) + float(r[2])) + float(t) for r, t in zip(turn, shift, strict=True)
+    ]
     z = out[2]
     safe = torch.where(z > 0, z, torch.ones_like(z))
     return out[0] / safe, out[1] / safe, z

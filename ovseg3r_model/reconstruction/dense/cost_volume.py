@@ -1,12 +1,13 @@
 """How badly each depth of each pixel explains the source pictures."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from ovseg3r_model.reconstruction.dense.pictures import WINDOW, Level
+from ovseg3r_model.reconstruction.dense.pictures import Level
 from ovseg3r_model.records import Float64
 
 CHUNK = 1 << 17
@@ -15,7 +16,18 @@ DOUBT = 0.25
 """How many sources' worth of "no correlation" is mixed in: a depth that one source alone sees is not believed as one
 that three see. Where none does, the cost is 0.5.
 """
+NOISE = 5.0 / 255
+"""Grey deviation that counts as noise: an area with less contrast matches nothing, rather than the noise."""
+WINDOW = 5
 _HIDDEN = 2.0  # marks the cost of a source that does not see the point
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The reference's windows, (h,w) each: their means, and one over their deviations with the noise."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
 
 
 def matching_cost(
@@ -32,6 +44,9 @@ def matching_cost(
     height, width = reference.grey.shape
     count = len(inverse_depth)
     out = reference.grey.new_empty((count, height, width))
+    mean = _box(reference.grey[None])[0]
+    variance = (_box(reference.grey.square()[None])[0] - mean.square()).clamp_min(0)
+    own = _Window(mean, (variance + NOISE**2).rsqrt())
     rays = [_rays(reference, level, motion) for level, motion in sources]
     planes = max(1, chunk // (height * width))
     device = reference.grey.device
@@ -40,7 +55,7 @@ def matching_cost(
     for start in range(0, count, planes):
         depths = inverse_depth[start : start + planes]
         costs = [
-            _cost(reference, level, at_infinity, parallax, depths)
+            _cost(reference, own, level, at_infinity, parallax, depths)
             for (level, _), (at_infinity, parallax) in zip(sources, rays, strict=True)
         ]
         out[start : start + planes] = _best_half(costs)
@@ -64,7 +79,12 @@ def _rays(reference: Level, source: Level, motion: Float64) -> tuple[torch.Tenso
 
 
 def _cost(
-    reference: Level, source: Level, at_infinity: torch.Tensor, parallax: Float64, inverse_depth: torch.Tensor
+    reference: Level,
+    own: _Window,
+    source: Level,
+    at_infinity: torch.Tensor,
+    parallax: Float64,
+    inverse_depth: torch.Tensor,
 ) -> torch.Tensor:
     """(d,h,w) float32 cost of one source at depths (d,1,1) or (d,h,w); ``_HIDDEN`` outside its picture."""
     height, width = reference.grey.shape
@@ -75,16 +95,21 @@ def _cost(
     torch.mul(at_infinity[0] + inverse_depth * float(parallax[0]), over_z, out=grid[..., 0])
     torch.mul(at_infinity[1] + inverse_depth * float(parallax[1]), over_z, out=grid[..., 1])
     sampled = functional.grid_sample(
-        source.normalised[None, None], grid.view(1, count * height, width, 2), mode="bilinear", align_corners=True
+        source.grey[None, None], grid.view(1, count * height, width, 2), mode="bilinear", align_corners=True
     ).view(count, height, width)
-    correlation = _box(sampled.mul_(reference.normalised))
-    cost = correlation.mul_(-0.5 / WINDOW**2).add_(0.5).clamp_(0, 1)
+    mean = _box(sampled)
+    product = _box(sampled * reference.grey).addcmul_(own.mean, mean, value=-1)
+    variance = _box(sampled.square_()).addcmul_(mean, mean, value=-1).clamp_min_(0)
+    correlation = product.mul_(variance.add_(NOISE**2).rsqrt_()).mul_(own.scale)
+    cost = correlation.mul_(-0.5).add_(0.5).clamp_(0, 1)
     outside = (grid[..., 0].abs() > 1) | (grid[..., 1].abs() > 1)
     return cost.masked_fill_(outside, _HIDDEN)
 
 
 def _box(values: torch.Tensor) -> torch.Tensor:
-    """(d,h,w): sums over windows. Shifted adds, which for small windows beat every pooling in torch on a CPU."""
+    """(d,h,w): means over windows, beyond the border zero. Shifted adds, which for small windows beat every
+    pooling in torch on a CPU.
+    """
     height, width = values.shape[1:]
     half = WINDOW // 2
     padded = functional.pad(values, (half, half, half, half))
@@ -94,7 +119,7 @@ def _box(values: torch.Tensor) -> torch.Tensor:
     out = rows[:, :height] + rows[:, 1 : height + 1]
     for k in range(2, WINDOW):
         out += rows[:, k : height + k]
-    return out
+    return out.mul_(1 / WINDOW**2)
 
 
 def _best_half(costs: list[torch.Tensor]) -> torch.Tensor:

@@ -6,6 +6,8 @@ view's raw depth with its neighbours' (:mod:`.consistency`) and says how likely 
 number of views.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import cv2
@@ -57,7 +59,7 @@ def dense_depth(
             "sideways movement."
         )
     total, device = 2 * len(views), _device(settings.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread():
         pictures = Pictures(color, views, settings.short_side, device)
         for v, match in enumerate(plans):
             raw.save(v, *_raw(v, match, views, pictures, settings))
@@ -121,6 +123,19 @@ def _map(view: int, views: Views, raw: DepthMaps, device: torch.device) -> Depth
         scaled_intrinsics(views.intrinsics[view], (width, height), (depth.shape[1], depth.shape[0])),
         views.world_from_camera[view],
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one CPU thread: the tensors worked on are so small that a second thread waits more than it helps, and
+    the result cannot depend on the number of threads.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _device(name: str) -> torch.device:

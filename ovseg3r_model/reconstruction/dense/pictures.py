@@ -1,4 +1,4 @@
-"""Pictures made ready for matching: grey, small, and locally normalised; a bounded number of them is kept."""
+"""Pictures made ready for matching: grey and small; a bounded number of them is kept."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -6,26 +6,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from torch.nn import functional
 
 from ovseg3r_model.records import Float32, Float64, Images, Views
 
 KEPT = 48
-"""Prepared pictures kept: 1 MB each at 320 x 240. Neighbours in time are each other's sources."""
-WINDOW = 5
-NOISE = 4.0
-"""Grey levels of 255 that count as noise: an area with less contrast matches nothing, rather than the noise."""
+"""Prepared pictures kept: 0.4 MB each at 320 x 240. Neighbours in time are each other's sources."""
 COARSER = 2
 
 
 @dataclass(frozen=True)
 class Level:
-    """One picture at one resolution: grey (h,w), 0 to 1; normalised (h,w): mean 0 and deviation 1 in each window;
-    intrinsics (3,3) float64.
-    """
+    """One picture at one resolution: grey (h,w) float32, -0.5 to 0.5, and intrinsics (3,3) float64."""
 
     grey: torch.Tensor
-    normalised: torch.Tensor
     intrinsics: Float64
 
 
@@ -79,13 +72,4 @@ class Pictures:
 
     def _level(self, grey: Float32, intrinsics: Float64) -> Level:
         tensor = torch.from_numpy(grey).to(self._device)
-        return Level(tensor, normalise(tensor), intrinsics)
-
-
-def normalise(grey: torch.Tensor) -> torch.Tensor:
-    """(h,w) grey minus its local mean, over its local deviation plus the noise."""
-    padded = functional.pad(grey[None, None], (WINDOW // 2,) * 4, mode="replicate")
-    mean = functional.avg_pool2d(padded, WINDOW, 1)[0, 0]
-    square = functional.avg_pool2d(padded * padded, WINDOW, 1)[0, 0]
-    deviation = (square - mean * mean).clamp_min(0).sqrt()
-    return (grey - mean) / (deviation + NOISE / 255)
+        return Level(tensor - 0.5, intrinsics)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from ovseg3r_model.records import Float64, Int64, Views
 from ovseg3r_model.reconstruction.dense.maps import SparsePoints
+from ovseg3r_model.records import Float64, Int64, Views
 
 BEST_ANGLE = 6.0
 """Degrees between the rays of two views to a point. Less and the depth is uncertain, more and the pictures differ."""

@@ -15,12 +15,12 @@ from ovseg3r_model.records import Float32, Float64
 
 COARSE_STEP = 0.8
 """Pixels of the coarse picture that one depth plane moves the median source."""
-FEWEST_PLANES = 24
+FEWEST_PLANES = 8
 FINE_STEPS = 8
 """Fine depths to either side of the coarse one..."""
 FINE_STEP = 1 / 3
 """...this share of a coarse plane apart."""
-SMALL_STEP, LARGE_STEP = 0.06, 0.5
+SMALL_STEP, LARGE_STEP = 0.1, 0.8
 """What the smoothing charges for a step of one plane and for a jump, in units of the matching cost; a fine step is
 worth less than a coarse one."""
 EDGE_CONTRAST = 0.04
@@ -60,14 +60,16 @@ def raw_depth(
     step = (last - first) / (planes - 1)
     inverse = first + step * torch.arange(planes, dtype=torch.float32, device=fine.grey.device)
     cost = matching_cost(coarse, [(s[1], m) for s, m in sources], inverse[:, None, None])
-    rough = _winner(cost, coarse.grey, 1.0)
+    # planes closer than wanted are smaller steps
+    scale = min(1.0, float(wanted) / planes)
+    rough = _winner(cost, coarse.grey, scale)
     # the smoothed coarse depth in units of planes, on the fine pixels
     index = _upsampled(_median3(rough.index), fine.grey.shape)
     offsets = FINE_STEP * torch.arange(-FINE_STEPS, FINE_STEPS + 1, dtype=torch.float32, device=fine.grey.device)
     index = index.clamp(-0.5, planes - 0.5)
     around = (first + step * (index[None] + offsets[:, None, None])).clamp_min(0.25 * first)
     cost = matching_cost(fine, [(s[0], m) for s, m in sources], around)
-    winner = _winner(cost, fine.grey, FINE_STEP)
+    winner = _winner(cost, fine.grey, FINE_STEP * scale)
     index = index + FINE_STEP * (winner.index - FINE_STEPS)
     depth = 1 / (first + step * _median3(index)).clamp_min(0.25 * first)
     margin = _upsampled(rough.margin, fine.grey.shape)
