@@ -75,10 +75,10 @@ def _figures(estimate, truth):
 
 @pytest.mark.parametrize(("slope", "limit"), [(0.0, 0.015), (0.6, 0.015), (-0.6, 0.015)])
 def test_a_textured_plane(slope, limit):
-    views = _views(5)
+    views = _views(7, step=0.1)
     color, depth, points = _plane(views, slope)
     _, final = _run(color, views, points)
-    coverage, error = _figures(final.maps[2][0], depth[2])
+    coverage, error = _figures(final.maps[3][0], depth[3])
     assert coverage > 0.8
     assert error < limit
 

@@ -21,7 +21,7 @@ those that agree, own map among them.
 
 
 def raw_confidence(cost: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
-    """(h,w) in (0, 1) of one view's matching: cost (h,w) of the winner, margin (h,w) of smoothed cost to the runner-up."""
+    """(h,w) in (0, 1) of one view: matching cost (h,w) of the winner, margin (h,w) of smoothed cost to the next."""
     bias, on_cost, on_margin, on_root = RAW
     return torch.sigmoid(bias + on_cost * cost + on_margin * margin + on_root * margin.clamp_min(0).sqrt())
 
