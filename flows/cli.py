@@ -36,7 +36,7 @@ def label(
     sources: Annotated[
         list[str] | None, typer.Argument(help="Videos or folders of recordings; one scene each.")
     ] = None,
-    reconstruct: Annotated[str | None, typer.Option(help="Reconstruction engine: auto, posed-rgbd.")] = None,
+    reconstruct: Annotated[str | None, typer.Option(help="Reconstruction engine: auto, posed-rgbd, colmap.")] = None,
     segment: Annotated[str | None, typer.Option(help="2D segmentation engine: auto, imported, regions.")] = None,
     masks: Annotated[
         str | None, typer.Option(help="COCO instances JSON, or folder of id-map PNGs, for imported.")

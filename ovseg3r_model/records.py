@@ -126,7 +126,9 @@ class Correspondence:
 class Reconstruction:
     """What a reconstruction engine gives: points, who saw them, the cameras.
 
-    world_frame: where the world's axes come from, in words. voxel_size: the fusion grid, same unit as xyz.
+    keyframes: (V,) int64, which of the recording's keyframes the views are; None where they are all of them. distortion:
+    k of the keyframes' radial lens distortion, which the views do not have (see ``lens.py``). world_frame: where the
+    world's axes come from, in words. voxel_size: the fusion grid, same unit as xyz.
     quality: figures worth keeping, by name. notes: warnings for the user, one sentence each.
     """
 
@@ -138,6 +140,8 @@ class Reconstruction:
     voxel_size: float
     quality: dict[str, float]
     notes: tuple[str, ...] = ()
+    keyframes: Int64 | None = None
+    distortion: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -28,25 +28,6 @@ class IngestSettings(Settings):
     )
 
 
-class ReconstructSettings(Settings):
-    engine: Literal["auto", "posed-rgbd"] = Field(
-        "auto", description="auto: posed-rgbd where the source has depth and poses."
-    )
-    voxel: float = Field(0.02, gt=0, description="Fusion grid in metres.")
-    min_depth: float = Field(0.1, ge=0, description="Nearer depth is no measurement, metres.")
-    max_depth: float = Field(
-        6.0, gt=0, description="Farther depth is left out, metres: depth noise grows with its square."
-    )
-    min_views: int = Field(
-        2, ge=1, description="Points seen in fewer views are left out: mostly noise of the depth sensor."
-    )
-    edge_ratio: float = Field(
-        0.03,
-        gt=0,
-        description="Depth steps larger than this share of the depth, and no slope, are edges and left out.",
-    )
-
-
 class SfmSettings(Settings):
     """Cameras from plain video: features, matches, incremental mapping."""
 
@@ -78,6 +59,27 @@ class DenseSettings(Settings):
     agreement: float = Field(0.02, gt=0, lt=0.5, description="Two depths agree when they differ by no more, relative.")
     min_support: int = Field(2, ge=1, description="Views, besides its own, that a depth must agree with to be kept.")
     min_confidence: float = Field(0.3, ge=0, le=1, description="Less confident depth is left out.")
+
+
+class ReconstructSettings(Settings):
+    engine: Literal["auto", "posed-rgbd"] = Field(
+        "auto", description="auto: posed-rgbd where the source has depth and poses."
+    )
+    voxel: float = Field(0.02, gt=0, description="Fusion grid in metres.")
+    min_depth: float = Field(0.1, ge=0, description="Nearer depth is no measurement, metres.")
+    max_depth: float = Field(
+        6.0, gt=0, description="Farther depth is left out, metres: depth noise grows with its square."
+    )
+    min_views: int = Field(
+        2, ge=1, description="Points seen in fewer views are left out: mostly noise of the depth sensor."
+    )
+    edge_ratio: float = Field(
+        0.03,
+        gt=0,
+        description="Depth steps larger than this share of the depth, and no slope, are edges and left out.",
+    )
+    sfm: SfmSettings = SfmSettings()
+    dense: DenseSettings = DenseSettings()
 
 
 class SegmentSettings(Settings):

@@ -22,7 +22,7 @@ def lift(store_url: str, digest: str, reconstruction: StageRef, masks: StageRef)
 
     def work(_: Stages, attempt: Attempt) -> dict[str, Any]:
         scene = load_reconstruction(reconstruction)
-        mask_ids, instances = load_masks(masks)
+        mask_ids, instances = load_masks(masks, scene)
         observation = lift_masks(mask_ids, scene.correspondence)
         group = attempt.group()
         write_array(group, "observation", observation)

@@ -9,6 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model import pictures
+from ovseg3r_model.reconstruction.lens import pictures_of_views
 from ovseg3r_model.records import Instances, LabelledScene, Recording
 from storage.catalog import Catalog
 from storage.catalog_rows import CatalogRow, row_of
@@ -65,10 +66,11 @@ def publish(store_url: str, plan: Plan, scene_id: str, source: str, stages: dict
 
 def assemble(stages: dict[str, StageRef]) -> LabelledScene:
     """The scene that the stages' outputs make."""
-    mask_ids, instances = load_masks(stages["segment"])
+    reconstruction = load_reconstruction(stages["reconstruct"])
+    mask_ids, instances = load_masks(stages["segment"], reconstruction)
     observation, position = load_lifted(stages["lift"])
     return LabelledScene(
-        reconstruction=load_reconstruction(stages["reconstruct"]),
+        reconstruction=reconstruction,
         mask_ids=mask_ids,
         instances=Instances(
             instances.label_names, instances.view, instances.label, instances.score, instances.box, position
@@ -81,6 +83,7 @@ def assemble(stages: dict[str, StageRef]) -> LabelledScene:
 def draw(scene: LabelledScene, recording: Recording) -> dict[str, bytes]:
     """PNG bytes by file name: a frame with its masks, the cloud in its colours, by superpoints and by instances."""
     rec = scene.reconstruction
+    color = pictures_of_views(recording.color, rec)
     names = scene.instances.label_names
     busiest = int(np.bincount(scene.instances.view, minlength=len(rec.views)).argmax()) if len(scene.instances) else 0
     labels = {k + 1: names[label] for k, label in enumerate(scene.instances.label)}
@@ -94,7 +97,7 @@ def draw(scene: LabelledScene, recording: Recording) -> dict[str, bytes]:
         f"{name}.png": pictures.png(pictures.cloud(rec.points, rgb, rec.views, rec.voxel_size))
         for name, rgb in colors.items()
     }
-    drawn["masks.png"] = pictures.png(pictures.overlay(recording.color[busiest], scene.mask_ids[busiest], labels))
+    drawn["masks.png"] = pictures.png(pictures.overlay(color[busiest], scene.mask_ids[busiest], labels))
     return drawn
 
 

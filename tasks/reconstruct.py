@@ -53,6 +53,8 @@ def load_reconstruction(ref: StageRef) -> Reconstruction:
         scale_known=bool(attributes["scale_known"]),
         world_frame=str(attributes["world_frame"]),
         voxel_size=float(attributes["voxel_size"]),
+        keyframes=read_array(group, "keyframes") if "keyframes" in group else None,
+        distortion=float(attributes["distortion"]),
         quality=dict(ref.summary["quality"]),
         notes=tuple(ref.summary["notes"]),
     )
@@ -65,8 +67,11 @@ def _save(attempt: Attempt, result: Reconstruction) -> None:
             "scale_known": result.scale_known,
             "world_frame": result.world_frame,
             "voxel_size": result.voxel_size,
+            "distortion": result.distortion,
         }
     )
+    if result.keyframes is not None:
+        write_array(group, "keyframes", result.keyframes)
     for part, names in _ARRAYS.items():
         for name in names:
             write_array(group, f"{part}/{name}", getattr(getattr(result, part), name))

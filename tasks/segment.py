@@ -10,7 +10,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.lifting import gather_instances
-from ovseg3r_model.records import Images, Instances, ViewMasks
+from ovseg3r_model.reconstruction.lens import masks_of_views
+from ovseg3r_model.records import Images, Instances, Reconstruction, ViewMasks
 from ovseg3r_model.segmentation import build_segmenter
 from ovseg3r_model.settings import SegmentSettings
 from storage.arrays import FrameWriter, StoredImages, create_array, open_array, read_array, write_array
@@ -48,12 +49,14 @@ def segment(store_url: str, digest: str, keyframes: StageRef, settings: SegmentS
     return run_stage(store_url, "segment", digest, work)
 
 
-def load_masks(ref: StageRef) -> tuple[Images, Instances]:
-    """The scene-unique id maps, read when asked for, and the instances' table without positions."""
+def load_masks(ref: StageRef, reconstruction: Reconstruction) -> tuple[Images, Instances]:
+    """The scene-unique id maps of the reconstruction's views, read when asked for, and the instances' table without
+    positions."""
     group = ref.group()
     columns = {name: read_array(group, name) for name in _COLUMNS}
     position = np.full((len(columns["view"]), 3), np.nan, np.float32)
-    return StoredImages(open_array(group, "ids")), Instances(tuple(ref.summary["labels"]), **columns, position=position)
+    instances = Instances(tuple(ref.summary["labels"]), **columns, position=position)
+    return masks_of_views(StoredImages(open_array(group, "ids")), instances, reconstruction)
 
 
 def _assemble(stages: Stages, attempt: Attempt, digest: str, shape: tuple[int, int, int]) -> Instances:

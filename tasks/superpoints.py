@@ -31,7 +31,7 @@ def superpoints(
     def work(_: Stages, attempt: Attempt) -> dict[str, Any]:
         scene = load_reconstruction(reconstruction)
         observation, _positions = load_lifted(lifted)
-        mask_ids, _instances = load_masks(masks)
+        mask_ids, _instances = load_masks(masks, scene)
         ids = instance_superpoints(scene.points, scene.correspondence, observation, scene.views, mask_ids, settings)
         write_array(attempt.group(), "id", ids)
         announce("superpoints", 1, 1)

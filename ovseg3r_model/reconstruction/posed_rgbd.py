@@ -13,6 +13,10 @@ from ovseg3r_model.records import Float32, Reconstruction, Recording, Views
 from ovseg3r_model.settings import ReconstructSettings
 
 
+METRIC_VOXEL = 0.02
+"""Default fusion grid, metres (METHOD 1.1)."""
+
+
 class PosedRgbd:
     """See the module; an implementation of :class:`ovseg3r_model.reconstruction.protocol.Reconstructor`."""
 
@@ -34,6 +38,7 @@ class PosedRgbd:
             frame=recording.frame,
             time=recording.time,
         )
+        voxel = self.settings.voxel or METRIC_VOXEL
         done = 0
 
         def step() -> None:
@@ -41,9 +46,7 @@ class PosedRgbd:
             done += 1
             progress(done, 2 * len(recording))
 
-        points, correspondence = fuse(
-            views, lambda v: self._view(recording, v), self.settings.voxel, self.settings.min_views, step
-        )
+        points, correspondence = fuse(views, lambda v: self._view(recording, v), voxel, self.settings.min_views, step)
         alignment = check_alignment(recording)
         return Reconstruction(
             points=points,
@@ -51,7 +54,7 @@ class PosedRgbd:
             views=views,
             scale_known=True,
             world_frame="the source's own world frame",
-            voxel_size=self.settings.voxel,
+            voxel_size=voxel,
             quality={"color_depth_offset_px": round(alignment.offset_px, 2)},
             notes=alignment.notes,
         )

@@ -38,13 +38,15 @@ def build_reconstructor(settings: ReconstructSettings, recording: Recording) -> 
     Raises:
         InputError: no engine can reconstruct this recording.
     """
+    from ovseg3r_model.reconstruction.colmap import Colmap
     from ovseg3r_model.reconstruction.posed_rgbd import PosedRgbd
 
     posed = recording.depth is not None and recording.world_from_camera is not None
+    if settings.engine == "colmap" or (settings.engine == "auto" and not posed):
+        return Colmap(settings)
     if not posed:
         raise InputError(
-            f"This source (read as {recording.source_format}) has no depth with poses, and posed-rgbd, the only "
-            "reconstruction engine in this version, needs both; give a posed RGB-D recording (7-Scenes, ScanNet "
-            "export, TUM or nerfstudio with depth)."
+            f"This source (read as {recording.source_format}) has no depth with poses, which posed-rgbd needs; leave "
+            "--reconstruct out, or give a posed RGB-D recording (7-Scenes, ScanNet export, TUM or nerfstudio with depth)."
         )
     return PosedRgbd(settings)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ovseg3r_model.reconstruction.sparse import SparseModel, undistort
+from ovseg3r_model.reconstruction.lens import undistort
+from ovseg3r_model.reconstruction.sparse import SparseModel
 from ovseg3r_model.records import Float32, Float64, Int32, Int64, Recording, UInt8, Views
 
 VISIBLE_DISTORTION = 0.5

@@ -12,7 +12,8 @@ from ovseg3r_model.reconstruction.judge import judge_trajectory
 from ovseg3r_model.reconstruction.sfm import structure_from_motion
 from ovseg3r_model.reconstruction.sfm_checks import MatchGraph, check_matches
 from ovseg3r_model.reconstruction.sfm_pairs import choose_pairs
-from ovseg3r_model.reconstruction.sparse import SparseModel, distort, rectified, undistort
+from ovseg3r_model.reconstruction.lens import distort, undistort
+from ovseg3r_model.reconstruction.sparse import SparseModel, rectified
 from ovseg3r_model.reconstruction.upright import stand_upright
 from ovseg3r_model.records import Float64, Recording
 from ovseg3r_model.rooms import default_intrinsics, make_room, render, walk
