@@ -1,6 +1,7 @@
 """The command line. Everything heavy is imported inside the commands, so that help appears at once."""
 
 import json
+import math
 import os
 import signal
 import sys
@@ -67,6 +68,7 @@ def label(
     """
     with _errors_for_people():
         from flows.settings import checked, merged, name_scenes, read_config
+        from ovseg3r_model.segmentation import build_segmenter
 
         given = _nested(
             {
@@ -89,6 +91,7 @@ def label(
         parameters = checked(merged(read_config(config) if config else {}, given))
         name_scenes(parameters)  # what is wrong here is told before the seconds that a server takes
         _open(parameters.store, create=True).check_writable()
+        build_segmenter(parameters.pipeline.segment)
         from flows.local_server import prefect_server
 
         with prefect_server(), _stopping_soon():
@@ -171,15 +174,22 @@ def gc(
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Remove what killed runs left behind, and on request intermediate outputs and replaced scenes."""
+    """Remove what killed runs left, and on request intermediate outputs and replaced scenes; merge the catalog's files.
+
+    Not beside a run with a short --older-than: what it is writing may look left behind.
+    """
     with _errors_for_people():
         from dataclasses import asdict
 
+        from storage.catalog import Catalog
         from storage.garbage import collect_garbage
 
+        opened = _open(store)
         report = collect_garbage(
-            _open(store), older_than, intermediates=intermediates, superseded=superseded, dry_run=not delete
+            opened, older_than, intermediates=intermediates, superseded=superseded, dry_run=not delete
         )
+        if delete:
+            Catalog(opened).compact()
         if as_json:
             _print_json(asdict(report))
         else:
@@ -307,4 +317,13 @@ def _numbers(text: str | None) -> list[str] | None:
 
 
 def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+    sys.stdout.write(json.dumps(_finite(value), indent=1, default=str, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """The value with null where a number is not finite, which JSON cannot say."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,7 +15,7 @@ from ovseg3r_model.evaluation import lift_quality, superpoint_quality
 from ovseg3r_model.records import Int32, LabelledScene
 from ovseg3r_model.rooms import MaskErrors, Room, make_room, write_room
 from ovseg3r_model.settings import IngestSettings, PipelineSettings, SegmentSettings, SuperpointSettings
-from ovseg3r_model.superpoints import geometry_superpoints, knn_edges
+from ovseg3r_model.superpoints import geometry_superpoints, instance_superpoints, knn_edges
 from storage.scene_store import SceneStore
 from storage.store import Store
 from tasks.progress import announce, of_scene
@@ -96,7 +96,15 @@ def _score(room: Room, scene: LabelledScene, settings: SuperpointSettings) -> di
     flat = [i.id for i in room.instances if i.flat]
     names = [scene.instances.label_names[k] for k in scene.instances.label]
     true_names = {i.id: (i.name, *i.synonyms) for i in room.instances}
-    grouped = {"IBSp": scene.superpoint, "geometry only": geometry_superpoints(points, settings)}
+    rec = scene.reconstruction
+    majority = settings.model_copy(update={"cut": "majority"})
+    grouped = {
+        f"IBSp, {settings.cut}": scene.superpoint,
+        "IBSp, majority": instance_superpoints(
+            points, correspondence, scene.observation, rec.views, scene.mask_ids, majority
+        ),
+        "geometry only": geometry_superpoints(points, settings),
+    }
     return {
         "superpoints": {name: asdict(superpoint_quality(ids, truth, edges, flat)) for name, ids in grouped.items()},
         "lifted": asdict(lift_quality(correspondence, scene.observation, truth, names, true_names)),

@@ -7,6 +7,7 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from ovseg3r_model.errors import InputError
@@ -87,8 +88,10 @@ def _machine() -> Finding:
 def _store(store: str) -> Finding:
     from storage.store import Store
 
+    if "://" not in store and not Path(store).exists():
+        return Finding("Store", f"{store} is not there yet: the first label run makes it", True)
     try:
-        opened = Store.open(store)
+        opened = Store.open(store, create=False)
         opened.check_writable()
     except (InputError, OSError) as error:
         return Finding("Store", str(error), False, True, "name another with --store or OVSEG3R_STORE")

@@ -10,10 +10,11 @@ from typing import Any, Literal
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.futures import as_completed
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.settings import LabelParameters, name_scenes
+from flows.settings import MOST_WORKERS, SCENE_ID, LabelParameters, name_scenes
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import PipelineSettings
 from storage.catalog import Catalog
@@ -32,6 +33,7 @@ from tasks.superpoints import superpoints
 
 logger = logging.getLogger("ovseg3r.flow")
 
+_THREADS: Any = ThreadPoolTaskRunner(max_workers=MOST_WORKERS)  # the flow itself keeps to `workers`
 _OLDER = "The catalog shows a newer version of this scene, made with other settings; --all lists this one too."
 
 
@@ -54,7 +56,7 @@ class SceneResult:
         return asdict(self)
 
 
-@flow(name="generate-labels", persist_result=False, validate_parameters=False)
+@flow(name="generate-labels", persist_result=False, task_runner=_THREADS)
 def generate_labels(parameters: LabelParameters) -> State[list[SceneResult]]:
     """Labels every source; one that fails does not stop the rest. The state's data is a list of :class:`SceneResult`,
     failed if one is.
@@ -66,14 +68,27 @@ def generate_labels(parameters: LabelParameters) -> State[list[SceneResult]]:
     store.check_writable()
     scenes = name_scenes(parameters)
     runner = label_scene.with_options(tags=["ovseg3r"])
-    futures = [runner.submit(source, scene_id, store.url, parameters.pipeline) for source, scene_id in scenes]
-    results = [future.result() for future in futures]
+    running: dict[int, Any] = {}
+    done: dict[int, SceneResult] = {}
+    for number, (source, scene_id) in enumerate(scenes):
+        if len(running) == parameters.workers:
+            _collect(next(as_completed(list(running.values()))), running, done)
+        running[number] = runner.submit(source, scene_id, store.url, parameters.pipeline)
+    for future in list(running.values()):
+        _collect(future, running, done)
+    results = [done[number] for number in sorted(done)]
     bad = [r for r in results if r.status in ("failed", "bad-input")]
     if bad:
         return Failed(
             message=f"{len(bad)} of {len(results)} scenes failed: {', '.join(r.scene_id for r in bad)}", data=results
         )
     return Completed(data=results)
+
+
+def _collect(future: Any, running: dict[int, Any], done: dict[int, SceneResult]) -> None:
+    """Moves a scene's result from those running to those done."""
+    number = next(n for n, other in running.items() if other == future)
+    done[number] = running.pop(number).result()
 
 
 @task(name="label-scene", task_run_name="label-{scene_id}", cache_policy=NO_CACHE, persist_result=False)
@@ -100,6 +115,10 @@ def _label(
     source: str, scene_id: str, store_url: str, settings: PipelineSettings
 ) -> tuple[CatalogRow, tuple[str, ...], bool]:
     """The catalog row, the notes for the user, and whether anything had to be published."""
+    if settings.segment.masks is not None:
+        masks_path = settings.segment.masks.replace(SCENE_ID, scene_id)
+        segment_settings = settings.segment.model_copy(update={"masks": masks_path})
+        settings = settings.model_copy(update={"segment": segment_settings})
     todo = plan(Path(source), scene_id, settings)
     store = Store.open(store_url)
     complete = SceneStore(store).published(scene_id, todo.digests["publish"]) is not None
@@ -107,6 +126,7 @@ def _label(
     for row in listed:
         if row.digest == todo.digests["publish"] and complete:
             return row, () if row is listed[-1] else (_OLDER,), False
+    for row in listed[-1:]:
         if row.source_digest != todo.source and row.source != source:
             raise InputError(
                 f"{source}: scene {scene_id} is already published from another source ({row.source}); "
@@ -114,8 +134,9 @@ def _label(
             )
     d = todo.digests
     keyframes = ingest(store_url, d["ingest"], source, settings.ingest)
-    reconstruction = reconstruct(store_url, d["reconstruct"], keyframes, settings.reconstruct)
+    # masks first: what does not fit the frames is told before the longer work
     masks = segment(store_url, d["segment"], keyframes, settings.segment)
+    reconstruction = reconstruct(store_url, d["reconstruct"], keyframes, settings.reconstruct)
     lifted = lift(store_url, d["lift"], reconstruction, masks)
     grouped = superpoints(store_url, d["superpoints"], reconstruction, masks, lifted, settings.superpoints)
     stages: dict[str, StageRef] = {
@@ -132,9 +153,7 @@ def run(parameters: LabelParameters) -> list[SceneResult]:
     Raises:
         InputError: nothing could be started.
     """
-    runner: Any = ThreadPoolTaskRunner(max_workers=parameters.workers)
-    configured = generate_labels.with_options(task_runner=runner)
-    state: State[Any] = configured(parameters, return_state=True)
+    state: State[Any] = generate_labels(parameters, return_state=True)
     results = state.result(raise_on_failure=False)
     if isinstance(results, BaseException):
         raise results

@@ -41,6 +41,8 @@ def prefect_server() -> Iterator[None]:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    for name in ("NO_PROXY", "no_proxy"):  # the private server is here, whatever proxy leads outside
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
     if os.environ.get("PREFECT_API_URL"):
         os.environ.setdefault(*_SILENT)
         yield

@@ -10,6 +10,9 @@ from ovseg3r_model.sources import scene_id_of
 from storage.names import check_scene_id
 
 DEFAULT_STORE = "ovseg3r-store"
+MOST_WORKERS = 64
+SCENE_ID = "{scene_id}"
+"""Stands for each scene's id in the path of the masks, where several sources are labelled."""
 
 
 class LabelParameters(Settings):
@@ -20,7 +23,7 @@ class LabelParameters(Settings):
     scene_id: str | None = Field(
         None, description="Name of the scene; only with one source. Else made from the source's name."
     )
-    workers: int = Field(1, ge=1, le=64, description="Scenes labelled at the same time.")
+    workers: int = Field(1, ge=1, le=MOST_WORKERS, description="Scenes labelled at the same time.")
     pipeline: PipelineSettings = PipelineSettings()
 
 
@@ -80,6 +83,12 @@ def name_scenes(parameters: LabelParameters) -> list[tuple[str, str]]:
                 f"--scene-id names one scene, but {len(parameters.sources)} sources are given; leave it out."
             )
         check_scene_id(parameters.scene_id)
+    masks = parameters.pipeline.segment.masks
+    if masks is not None and len(parameters.sources) > 1 and SCENE_ID not in masks:
+        raise InputError(
+            f"{masks}: one recording's masks cannot be those of {len(parameters.sources)} sources; write {SCENE_ID} "
+            "where the path differs, or label the sources one by one."
+        )
     seen: dict[str, str] = {}
     for source in parameters.sources:
         path = str(Path(source).expanduser().resolve())

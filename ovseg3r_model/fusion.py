@@ -1,8 +1,8 @@
 """Pixels to points: fusion of depth maps on a voxel grid, with the correspondences (METHOD 1.1).
 
 Two passes over the views. The first adds every pixel to its voxel; the second, when the fused points are known, keeps
-for each point and view the pixel nearest to it. Only the voxels' sums stay in memory, never the pixels: memory grows
-with the scene, not with the recording.
+for each point and view the pixel nearest to it. Only the voxels' sums and the observations (one per
+point and view, part of the result) stay in memory, never the pixels.
 """
 
 from collections.abc import Callable

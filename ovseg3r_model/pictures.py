@@ -60,7 +60,8 @@ def cloud(points: Points, colors: UInt8, views: Views, spacing: float, size: tup
     them, the walls and the ceiling between the onlooker and the room are open, as in a doll's house.
     """
     up = -views.world_from_camera[:, :3, 1].mean(axis=0)
-    up /= np.linalg.norm(up)
+    # cameras that roll every way have no common up
+    up = up / np.linalg.norm(up) if np.linalg.norm(up) > 1e-3 else np.array([0.0, 0.0, 1.0])
     low, high = np.percentile(points.xyz, 1, axis=0), np.percentile(points.xyz, 99, axis=0)
     middle = (low + high) / 2
     radius = float(np.linalg.norm(high - low)) / 2
@@ -68,10 +69,14 @@ def cloud(points: Points, colors: UInt8, views: Views, spacing: float, size: tup
     forward -= up * (forward @ up)
     if np.linalg.norm(forward) < 0.15 * radius:  # cameras all around: any side will do
         forward = views.world_from_camera[0, :3, 2] - up * (views.world_from_camera[0, :3, 2] @ up)
+    if np.linalg.norm(forward) < 1e-6 * radius:
+        forward = np.cross(up, [0.36, 0.48, 0.8])
     forward /= np.linalg.norm(forward)
     eye = middle - 1.55 * radius * forward + 1.05 * radius * up
     camera = look_at(eye, middle - 0.1 * radius * up, up)
     facing = np.einsum("nk,nk->n", points.normal.astype(np.float32), eye - points.xyz) > 0
+    if not facing.any():
+        return np.tile(BACKGROUND, (size[1], size[0], 1))
     xyz = points.xyz[facing]
     return splat(xyz, colors[facing], _framing(xyz, camera, size), camera, size, spacing)
 

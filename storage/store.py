@@ -79,7 +79,7 @@ class Store:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path}: is a file, a store must be a folder; name another path.")
         if not create and not path.is_dir():
-            raise InputError(f"{path}: there is no store; check the path.")
+            raise InputError(f"{path}: there is no store; name yours with --store or OVSEG3R_STORE.")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ovseg3r_model.segmentation import inputs_digest
+from ovseg3r_model.segmentation import build_segmenter, inputs_digest
 from ovseg3r_model.settings import PipelineSettings
-from ovseg3r_model.sources import source_digest
+from ovseg3r_model.sources import detect_format, source_digest
 from storage.digests import stage_digest
 from storage.schema import SCHEMA_VERSION
 
@@ -33,9 +33,14 @@ def plan(source: Path, scene_id: str, settings: PipelineSettings) -> Plan:
     """
     content = source_digest(source, settings.ingest.source_format)
     masks = inputs_digest(settings.segment)
+    # what "auto" stands for enters the digest, so that naming it makes no difference
     segment = settings.segment.model_dump(mode="json", exclude={"masks"})
+    segment["engine"] = build_segmenter(settings.segment).name
+    source_format = settings.ingest.source_format
+    ingest = settings.ingest.model_dump(mode="json")
+    ingest["source_format"] = detect_format(source) if source_format == "auto" else source_format
     configs: dict[str, dict[str, Any]] = {
-        "ingest": settings.ingest.model_dump(mode="json"),
+        "ingest": ingest,
         "reconstruct": settings.reconstruct.model_dump(mode="json"),
         "segment": {**segment, "masks_digest": masks},
         "lift": {},

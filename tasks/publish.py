@@ -59,9 +59,19 @@ def publish(store_url: str, plan: Plan, scene_id: str, source: str, stages: dict
         settings=plan.configs,
         engines=engines,
     )
-    Catalog(store).add(row)
+    _list(Catalog(store), row)
     announce("publish", 1, 1)
     return row
+
+
+def _list(catalog: Catalog, row: CatalogRow) -> None:
+    """Adds the row; one that an earlier publishing left is replaced when the data it names was lost and made again."""
+    if catalog.add(row):
+        return
+    listed = [r for r in catalog.rows(latest_only=False) if (r.scene_id, r.digest) == (row.scene_id, row.digest)]
+    if listed and listed[0].uri != row.uri:
+        catalog.remove(row.scene_id, row.digest)
+        catalog.add(row)
 
 
 def assemble(stages: dict[str, StageRef]) -> LabelledScene:

@@ -25,14 +25,15 @@ def match_names(frames: Sequence[str], entries: Sequence[str], source: str) -> M
     """Pairs frame names with mask entry names ("rgb/frame-000005.color.png"); ``source`` is the masks' path, for the
     messages.
 
-    A frame takes the entry of the same name, folders and picture suffix left aside; else the one that agrees once the
-    picture's role (".color", "_mask") is dropped as well. Only if no frame finds an entry by name, the frame numbers
-    at the ends are compared. Entries without a frame are left out: keyframes are a subset of a source.
+    A frame takes the entry of the same name, picture suffix left aside, if need be folders too; else the one that
+    agrees once the picture's role (".color", "_mask") is dropped as well. Only if no frame finds an entry by name,
+    the frame numbers at the ends are compared. Entries without a frame are left out: keyframes are a subset of a
+    source.
 
     Raises:
         InputError: no frame has an entry; two entries fit a frame as well; two frames want the same entry.
     """
-    entry = _paired(frames, entries, (_stem, _bare), source)
+    entry = _paired(frames, entries, (_full, _stem, _bare), source)
     if any(e is not None for e in entry):
         return Match(entry, ())
     entry = _paired(frames, entries, (_number,), source)
@@ -50,6 +51,10 @@ def first_few(names: Sequence[str], count: int = 3) -> str:
     """'a, b, c and 7 more'."""
     rest = len(names) - count
     return ", ".join(names[:count]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _full(name: str) -> str:
+    return _SUFFIX.sub("", name)
 
 
 def _stem(name: str) -> str:

@@ -86,7 +86,9 @@ def verdicts(
     folder = tmp_path_factory.mktemp("broken")
     at_fault = {name: breaks(folder / name, small_rooms["7scenes"]) for name, (breaks, _) in BROKEN.items()}
     sources = [path if path.suffix == ".mp4" else folder / name for name, path in at_fault.items()]
-    return Cli(folder, prefect_api).run("label", *sources, "--store", "store", "--json"), at_fault
+    return Cli(folder, prefect_api).run(
+        "label", *sources, "--segment", "regions", "--store", "store", "--json"
+    ), at_fault
 
 
 @pytest.mark.parametrize("name", BROKEN)

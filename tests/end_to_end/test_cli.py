@@ -112,10 +112,12 @@ def test_a_configuration_equals_options_and_many_sources_go_on_without_the_broke
     room, store = small_rooms["7scenes"], cli.folder / "store"
     shutil.copytree(labelled_store, store)
     missing = cli.folder / "missing"
+    for scene in (SCENE, "room-tum"):
+        shutil.copy(masks_of(room), cli.folder / f"{scene}.json")
     config = {
         "sources": [str(room), str(missing), str(small_rooms["tum"])],
         "workers": 3,
-        "pipeline": {"reconstruct": {"voxel": 0.5}, "segment": {"masks": masks_of(room)}},
+        "pipeline": {"reconstruct": {"voxel": 0.5}, "segment": {"masks": "{scene_id}.json"}},
     }
     (cli.folder / "run.yaml").write_text(yaml.safe_dump(config))
     done = cli.run("label", "--config", "run.yaml", "--voxel", str(VOXEL), "--store", store, "--json")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flows.generate_labels import SceneResult, generate_labels, run
-from flows.settings import LabelParameters
+from flows.settings import LabelParameters, name_scenes
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.rooms import Layout
 from storage.catalog import Catalog
@@ -196,3 +196,23 @@ def test_the_settings_are_one_value_that_survives_json() -> None:
     schema = json.dumps(generate_labels.parameters.model_dump())
     for name in ("voxel", "k_threshold", "max_views", "masks"):
         assert f'"{name}"' in schema  # what Prefect's form asks for
+
+
+def test_masks_of_one_recording_are_not_given_to_several(small_rooms: dict[str, Path], store: str) -> None:
+    sources = [small_rooms["tum"], small_rooms["scannet"]]
+    given = parameters(sources, store, segment={"masks": "masks.json"})
+    with pytest.raises(InputError, match="scene_id"):
+        name_scenes(given)
+    name_scenes(parameters(sources, store, segment={"masks": "{scene_id}.json"}))
+
+
+def test_prefect_may_give_the_parameters_as_plain_values(small_rooms: dict[str, Path], store: str) -> None:
+    given = parameters([small_rooms["tum"], small_rooms["scannet"]], store).model_dump(mode="json")
+    results = generate_labels(parameters={**given, "workers": 2})
+    assert [r.status for r in results] == ["published", "published"]
+
+
+def test_naming_what_auto_chooses_changes_nothing(small_rooms: dict[str, Path], store: str) -> None:
+    run(parameters([small_rooms["tum"]], store))
+    (again,) = run(parameters([small_rooms["tum"]], store, ingest={"source_format": "tum"}))
+    assert again.status == "unchanged"
