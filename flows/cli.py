@@ -37,13 +37,28 @@ def label(
     sources: Annotated[
         list[str] | None, typer.Argument(help="Videos or folders of recordings; one scene each.")
     ] = None,
-    reconstruct: Annotated[str | None, typer.Option(help="Reconstruction engine: auto, posed-rgbd, colmap.")] = None,
+    reconstruct: Annotated[
+        str | None, typer.Option(help="Reconstruction engine: auto, posed-rgbd, colmap, imported.")
+    ] = None,
+    reconstruction: Annotated[str | None, typer.Option(help="Another system's reconstruction, for imported.")] = None,
+    min_registered: Annotated[
+        float | None, typer.Option(help="Smallest share of keyframes that must get a camera [default: 0.5].")
+    ] = None,
+    scale_from: Annotated[
+        str | None,
+        typer.Option(help="What settles the scale: depth, positions:FILE.csv, length:FRAME,X1,Y1,X2,Y2=METRES."),
+    ] = None,
+    color_only: Annotated[
+        bool, typer.Option("--color-only", help="Take the pictures alone, as of plain video.")
+    ] = False,
     segment: Annotated[str | None, typer.Option(help="2D segmentation engine: auto, imported, regions.")] = None,
     masks: Annotated[
         str | None, typer.Option(help="COCO instances JSON, or folder of id-map PNGs, for imported.")
     ] = None,
     max_views: Annotated[int | None, typer.Option(help="Most keyframes a source [default: 200].")] = None,
-    voxel: Annotated[float | None, typer.Option(help="Fusion grid in metres [default: 0.02].")] = None,
+    voxel: Annotated[
+        float | None, typer.Option(help="Fusion grid [default: 0.02 m, or 1/300 of the scene without scale].")
+    ] = None,
     cut: Annotated[
         str | None, typer.Option(help="IBSp rule: contested-last, majority, any, unlabelled-never-cuts.")
     ] = None,
@@ -80,7 +95,11 @@ def label(
                 "pipeline.ingest.max_views": max_views,
                 "pipeline.ingest.source_format": source_format,
                 "pipeline.reconstruct.engine": reconstruct,
+                "pipeline.reconstruct.reconstruction": reconstruction,
+                "pipeline.reconstruct.sfm.min_registered": min_registered,
+                "pipeline.reconstruct.scale_from": scale_from,
                 "pipeline.reconstruct.voxel": voxel,
+                "pipeline.ingest.color_only": color_only or None,
                 "pipeline.ingest.color_intrinsics": _numbers(color_intrinsics),
                 "pipeline.ingest.depth_intrinsics": _numbers(depth_intrinsics),
                 "pipeline.segment.engine": segment,

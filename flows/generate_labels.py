@@ -14,7 +14,7 @@ from prefect.futures import as_completed
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.settings import MOST_WORKERS, SCENE_ID, LabelParameters, name_scenes
+from flows.settings import MOST_WORKERS, LabelParameters, name_scenes, with_scene_paths
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import PipelineSettings
 from storage.catalog import Catalog
@@ -115,10 +115,7 @@ def _label(
     source: str, scene_id: str, store_url: str, settings: PipelineSettings
 ) -> tuple[CatalogRow, tuple[str, ...], bool]:
     """The catalog row, the notes for the user, and whether anything had to be published."""
-    if settings.segment.masks is not None:
-        masks_path = settings.segment.masks.replace(SCENE_ID, scene_id)
-        segment_settings = settings.segment.model_copy(update={"masks": masks_path})
-        settings = settings.model_copy(update={"segment": segment_settings})
+    settings = with_scene_paths(settings, scene_id)
     todo = plan(Path(source), scene_id, settings)
     store = Store.open(store_url)
     complete = SceneStore(store).published(scene_id, todo.digests["publish"]) is not None
@@ -136,7 +133,7 @@ def _label(
     keyframes = ingest(store_url, d["ingest"], source, settings.ingest)
     # masks first: what does not fit the frames is told before the longer work
     masks = segment(store_url, d["segment"], keyframes, settings.segment)
-    reconstruction = reconstruct(store_url, d["reconstruct"], keyframes, settings.reconstruct)
+    reconstruction = reconstruct(store_url, d["reconstruct"], keyframes, settings.reconstruct, settings.seed)
     lifted = lift(store_url, d["lift"], reconstruction, masks)
     grouped = superpoints(store_url, d["superpoints"], reconstruction, masks, lifted, settings.superpoints)
     stages: dict[str, StageRef] = {

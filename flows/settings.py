@@ -12,7 +12,7 @@ from storage.names import check_scene_id
 DEFAULT_STORE = "ovseg3r-store"
 MOST_WORKERS = 64
 SCENE_ID = "{scene_id}"
-"""Stands for each scene's id in the path of the masks, where several sources are labelled."""
+"""Stands for each scene's id in the paths of masks and reconstructions, where several sources are labelled."""
 
 
 class LabelParameters(Settings):
@@ -83,12 +83,14 @@ def name_scenes(parameters: LabelParameters) -> list[tuple[str, str]]:
                 f"--scene-id names one scene, but {len(parameters.sources)} sources are given; leave it out."
             )
         check_scene_id(parameters.scene_id)
-    masks = parameters.pipeline.segment.masks
-    if masks is not None and len(parameters.sources) > 1 and SCENE_ID not in masks:
-        raise InputError(
-            f"{masks}: one recording's masks cannot be those of {len(parameters.sources)} sources; write {SCENE_ID} "
-            "where the path differs, or label the sources one by one."
-        )
+    if len(parameters.sources) > 1:
+        segment, given = parameters.pipeline.segment, parameters.pipeline.reconstruct
+        for what, path in (("masks", segment.masks), ("reconstruction", given.reconstruction)):
+            if path is not None and SCENE_ID not in path:
+                raise InputError(
+                    f"{path}: one recording's {what} cannot be that of {len(parameters.sources)} sources; write "
+                    f"{SCENE_ID} where the path differs, or label the sources one by one."
+                )
     seen: dict[str, str] = {}
     for source in parameters.sources:
         path = str(Path(source).expanduser().resolve())
@@ -99,3 +101,18 @@ def name_scenes(parameters: LabelParameters) -> list[tuple[str, str]]:
             )
         seen[scene_id] = path
     return [(path, scene_id) for scene_id, path in seen.items()]
+
+
+def with_scene_paths(settings: PipelineSettings, scene_id: str) -> PipelineSettings:
+    """The settings with the scene's id put into the paths that are named after it."""
+
+    def named(part: Settings, name: str) -> Settings:
+        path = getattr(part, name)
+        return part if path is None else part.model_copy(update={name: path.replace(SCENE_ID, scene_id)})
+
+    return settings.model_copy(
+        update={
+            "segment": named(settings.segment, "masks"),
+            "reconstruct": named(settings.reconstruct, "reconstruction"),
+        }
+    )

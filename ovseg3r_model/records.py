@@ -126,9 +126,10 @@ class Correspondence:
 class Reconstruction:
     """What a reconstruction engine gives: points, who saw them, the cameras.
 
-    keyframes: (V,) int64, which of the recording's keyframes the views are; None where they are all of them. distortion:
-    k of the keyframes' radial lens distortion, which the views do not have (see ``lens.py``). world_frame: where the
-    world's axes come from, in words. voxel_size: the fusion grid, same unit as xyz.
+    keyframes: (V,) int64, which of the recording's keyframes the views are; None where they are all of them.
+    distortion: k of the keyframes' radial lens distortion, which the views do not have (see ``lens.py``).
+    world_frame: where the world's axes come from, in words. voxel_size: the fusion grid, same unit as xyz.
+    depth: the dense depth that was fused, with its confidence; None where the source had it.
     quality: figures worth keeping, by name. notes: warnings for the user, one sentence each.
     """
 
@@ -142,6 +143,19 @@ class Reconstruction:
     notes: tuple[str, ...] = ()
     keyframes: Int64 | None = None
     distortion: float = 0.0
+    depth: "DenseDepth | None" = None
+
+
+@dataclass(frozen=True)
+class DenseDepth:
+    """Estimated depth of V views, of a lower resolution (h,w) than the pictures but covering the same field of view.
+
+    z (V,h,w) float16: z-depth in the world's unit, 0 = none. confidence (V,h,w) float16 in (0, 1] where there is depth:
+    about the chance that the depth is within 2 % of the truth.
+    """
+
+    z: NDArray[np.float16]
+    confidence: NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -210,6 +224,18 @@ def subset(recording: Recording, chosen: Sequence[int] | Int64) -> Recording:
         depth_intrinsics=take(recording.depth_intrinsics),
         color_from_depth=recording.color_from_depth,
         notes=recording.notes,
+    )
+
+
+def color_alone(recording: Recording) -> Recording:
+    """The recording as plain video would be: without depth, poses and cameras."""
+    return Recording(
+        source_format=recording.source_format,
+        names=recording.names,
+        frame=recording.frame,
+        time=recording.time,
+        color=recording.color,
+        size=recording.size,
     )
 
 

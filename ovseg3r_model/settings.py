@@ -20,6 +20,9 @@ class Settings(BaseModel):
 class IngestSettings(Settings):
     source_format: SourceFormat = Field("auto", description="How to read the source; auto looks at what is there.")
     max_views: int = Field(200, ge=2, le=65535, description="Most keyframes to take from one source.")
+    color_only: bool = Field(
+        False, description="Take the pictures alone, as of plain video: the source's depth, poses and cameras are left."
+    )
     color_intrinsics: Pinhole | None = Field(
         None, description="fx, fy, cx, cy of the colour camera, instead of the source's."
     )
@@ -45,7 +48,6 @@ class SfmSettings(Settings):
     threads: int = Field(
         2, ge=1, le=64, description="For features and matches; they do not depend on it. Mapping takes one."
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the robust estimators.")
 
 
 class DenseSettings(Settings):
@@ -61,11 +63,26 @@ class DenseSettings(Settings):
     min_confidence: float = Field(0.3, ge=0, le=1, description="Less confident depth is left out.")
 
 
+ReconstructEngine = Literal["auto", "posed-rgbd", "colmap", "imported"]
+
+
 class ReconstructSettings(Settings):
-    engine: Literal["auto", "posed-rgbd"] = Field(
-        "auto", description="auto: posed-rgbd where the source has depth and poses."
+    engine: ReconstructEngine = Field(
+        "auto",
+        description="auto: imported where a reconstruction is given, posed-rgbd where the source has depth and poses, "
+        "else colmap.",
     )
-    voxel: float = Field(0.02, gt=0, description="Fusion grid in metres.")
+    reconstruction: str | None = Field(
+        None, description="For imported: the folder or file that another system's reconstruction is in."
+    )
+    voxel: float | None = Field(
+        None, gt=0, description="Fusion grid; without it 0.02 m, or 1/300 of a scene's extent where metres are unknown."
+    )
+    scale_from: str | None = Field(
+        None,
+        description="What settles the scale of a reconstruction without one: depth, positions:FILE.csv, or "
+        "length:FRAME,X1,Y1,X2,Y2=METRES.",
+    )
     min_depth: float = Field(0.1, ge=0, description="Nearer depth is no measurement, metres.")
     max_depth: float = Field(
         6.0, gt=0, description="Farther depth is left out, metres: depth noise grows with its square."
@@ -104,4 +121,4 @@ class PipelineSettings(Settings):
     reconstruct: ReconstructSettings = ReconstructSettings()
     segment: SegmentSettings = SegmentSettings()
     superpoints: SuperpointSettings = SuperpointSettings()
-    seed: int = Field(0, ge=0, description="Seed of every random choice; kept with the scene.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random choice; kept with the scene.")

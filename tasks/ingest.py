@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.keyframes import choose_keyframes
 from ovseg3r_model.reconstruction.registration import with_intrinsics
-from ovseg3r_model.records import Recording, subset
+from ovseg3r_model.records import Recording, color_alone, subset
 from ovseg3r_model.settings import IngestSettings
 from ovseg3r_model.sources import open_recording
 from storage.arrays import FrameWriter, StoredImages, create_array, open_array, read_array, write_array
@@ -26,6 +26,8 @@ def ingest(store_url: str, digest: str, source: str, settings: IngestSettings) -
 
     def work(_: Stages, attempt: Attempt) -> dict[str, Any]:
         recording = open_recording(Path(source), settings.source_format)
+        if settings.color_only:
+            recording = color_alone(recording)
         recording = with_intrinsics(recording, settings.color_intrinsics, settings.depth_intrinsics)
         chosen = choose_keyframes(recording, settings.max_views)
         keyframes = subset(recording, chosen)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ovseg3r_model.reconstruction import protocol as reconstruction
 from ovseg3r_model.segmentation import build_segmenter, inputs_digest
 from ovseg3r_model.settings import PipelineSettings
-from ovseg3r_model.sources import detect_format, source_digest
+from ovseg3r_model.sources import has_posed_depth, resolve_format, source_digest
 from storage.digests import stage_digest
 from storage.schema import SCHEMA_VERSION
 
@@ -38,10 +39,11 @@ def plan(source: Path, scene_id: str, settings: PipelineSettings) -> Plan:
     segment["engine"] = build_segmenter(settings.segment).name
     source_format = settings.ingest.source_format
     ingest = settings.ingest.model_dump(mode="json")
-    ingest["source_format"] = detect_format(source) if source_format == "auto" else source_format
+    ingest["source_format"] = resolve_format(source, source_format)
+    posed_depth = not settings.ingest.color_only and has_posed_depth(source, source_format)
     configs: dict[str, dict[str, Any]] = {
         "ingest": ingest,
-        "reconstruct": settings.reconstruct.model_dump(mode="json"),
+        "reconstruct": _reconstruct(settings, posed_depth),
         "segment": {**segment, "masks_digest": masks},
         "lift": {},
         "superpoints": settings.superpoints.model_dump(mode="json"),
@@ -60,3 +62,15 @@ def plan(source: Path, scene_id: str, settings: PipelineSettings) -> Plan:
         given = {"source": content} if stage == "ingest" else {name: digests[name] for name in inputs}
         digests[stage] = stage_digest(stage, STAGE_VERSIONS[stage], configs[stage], given)
     return Plan(content, configs, digests)
+
+
+def _reconstruct(settings: PipelineSettings, posed_depth: bool) -> dict[str, Any]:
+    """What decides the reconstruction: the engine that "auto" stands for, and none of the settings it does not use."""
+    given = settings.reconstruct
+    engine = reconstruction.engine_for(given, posed_depth)
+    reconstruction.check_settings(given, engine)
+    unused = {"reconstruction", *reconstruction.UNUSED[engine]}  # what is in the files counts, not where they are
+    config = given.model_dump(mode="json", exclude=unused) | {"engine": engine}
+    if engine != "posed-rgbd":
+        config |= {"seed": settings.seed, "inputs_digest": reconstruction.inputs_digest(given)}
+    return config

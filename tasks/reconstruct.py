@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.reconstruction.protocol import build_reconstructor
-from ovseg3r_model.records import Correspondence, Points, Reconstruction, Views
+from ovseg3r_model.records import Correspondence, DenseDepth, Points, Reconstruction, Views
 from ovseg3r_model.settings import ReconstructSettings
 from storage.arrays import read_array, write_array
 from storage.stages import Attempt, StageRef, Stages
@@ -19,15 +19,16 @@ _ARRAYS = {
     "correspondence": ("indptr", "view", "pixel"),
     "views": ("intrinsics", "world_from_camera", "size", "frame", "time"),
 }
+_DEPTH = ("z", "confidence")
 
 
 @task(name="reconstruct", cache_policy=NO_CACHE, persist_result=False)
-def reconstruct(store_url: str, digest: str, keyframes: StageRef, settings: ReconstructSettings) -> StageRef:
+def reconstruct(store_url: str, digest: str, keyframes: StageRef, settings: ReconstructSettings, seed: int) -> StageRef:
     """Reconstructs a scene. Raises InputError where the source lacks what the engine needs."""
 
     def work(_: Stages, attempt: Attempt) -> dict[str, Any]:
         recording = load_recording(keyframes)
-        engine = build_reconstructor(settings, recording)
+        engine = build_reconstructor(settings, recording, seed)
         result = engine.reconstruct(recording, lambda done, total: announce("reconstruct", done, total))
         _save(attempt, result)
         return {
@@ -46,6 +47,7 @@ def load_reconstruction(ref: StageRef) -> Reconstruction:
     group = ref.group()
     attributes: dict[str, Any] = group.attrs.asdict()
     parts = {part: {name: read_array(group, f"{part}/{name}") for name in names} for part, names in _ARRAYS.items()}
+    depth = DenseDepth(*(read_array(group, f"depth/{name}") for name in _DEPTH)) if "depth" in group else None
     return Reconstruction(
         points=Points(**parts["points"]),
         correspondence=Correspondence(**parts["correspondence"]),
@@ -55,6 +57,7 @@ def load_reconstruction(ref: StageRef) -> Reconstruction:
         voxel_size=float(attributes["voxel_size"]),
         keyframes=read_array(group, "keyframes") if "keyframes" in group else None,
         distortion=float(attributes["distortion"]),
+        depth=depth,
         quality=dict(ref.summary["quality"]),
         notes=tuple(ref.summary["notes"]),
     )
@@ -70,6 +73,9 @@ def _save(attempt: Attempt, result: Reconstruction) -> None:
             "distortion": result.distortion,
         }
     )
+    if result.depth is not None:
+        for name in _DEPTH:
+            write_array(group, f"depth/{name}", getattr(result.depth, name))
     if result.keyframes is not None:
         write_array(group, "keyframes", result.keyframes)
     for part, names in _ARRAYS.items():

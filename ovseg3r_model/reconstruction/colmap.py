@@ -5,86 +5,98 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from ovseg3r_model.fusion import DepthView, fuse
+from ovseg3r_model.reconstruction.from_depth import UPRIGHT, EstimatedViews, extent_of, fuse_estimated
 from ovseg3r_model.reconstruction.protocol import Progress, no_progress
+from ovseg3r_model.reconstruction.scale import KnownPositions, find_scale, parse_scale_source
 from ovseg3r_model.reconstruction.sfm import structure_from_motion
 from ovseg3r_model.reconstruction.sparse import SparseModel, rectified
 from ovseg3r_model.reconstruction.upright import stand_upright
-from ovseg3r_model.records import Recording, Reconstruction
-from ovseg3r_model.settings import ReconstructSettings
+from ovseg3r_model.records import DenseDepth, Images, Reconstruction, Recording
+from ovseg3r_model.settings import DenseSettings, ReconstructSettings
 
-VOXELS_ACROSS = 300
-"""Default fusion grid of a scene of unknown scale: its extent in so many parts."""
+UNKNOWN_SCALE = (
+    "The scale is unknown, as always from pictures alone: lengths are in units of the reconstruction, not metres; "
+    "--scale-from settles it."
+)
 
 
 class Colmap:
     """See the module; an implementation of :class:`ovseg3r_model.reconstruction.protocol.Reconstructor`.
 
-    The scale is unknown: lengths are in units of the first matched pair's baseline, as COLMAP leaves them.
+    Without ``scale_from`` lengths are in units of the first matched pair's baseline, as COLMAP leaves them.
     """
 
     name = "colmap"
 
-    def __init__(self, settings: ReconstructSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: ReconstructSettings, seed: int) -> None:
+        self.settings, self.seed = settings, seed
+        self.scale_source = None if settings.scale_from is None else parse_scale_source(settings.scale_from)
 
     def reconstruct(self, recording: Recording, progress: Progress = no_progress) -> Reconstruction:
         # 4 steps a keyframe for the cameras, 2 for depth, 2 for fusion
-        total = 8 * len(recording)
+        count = len(recording)
+        total = 8 * count
         with TemporaryDirectory(prefix="ovseg3r-colmap-") as folder:
-            work = Path(folder)
-            model = structure_from_motion(recording, self.settings.sfm, work, lambda n, _: progress(n, total))
-            motion, up = stand_upright(model.views.world_from_camera, model.xyz)
-            model = model.transformed(1.0, motion.rotation, motion.translation)
-            return self._dense(recording, model, up.surfaces, work, progress)
-
-    def _dense(
-        self, recording: Recording, model: SparseModel, surfaces: float, work: Path, progress: Progress
-    ) -> Reconstruction:
-        # torch takes a second to import: only here
-        from ovseg3r_model.reconstruction.dense.depth_maps import dense_depth, full_resolution, working_size
-        from ovseg3r_model.reconstruction.dense.maps import MapsOnDisk, SparsePoints
-
-        frames, views = rectified(recording, model), model.views
-        total, count = 8 * len(recording), len(views)
-        size = working_size(recording.size, self.settings.dense.short_side)
-        raw, final = (MapsOnDisk(work / name, count, size) for name in ("raw", "final"))
-        order = np.argsort(model.view, kind="stable")
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(model.view, minlength=count))]).astype(np.int64)
-        sparse = SparsePoints(model.xyz, indptr, model.point()[order])
-        start = 4 * len(recording)
-        dense_depth(
-            frames.color, views, sparse, self.settings.dense, raw, final, lambda n, _: progress(start + n, total)
+            model = structure_from_motion(
+                recording, self.settings.sfm, self.seed, Path(folder), lambda n, _: progress(n, total)
+            )
+        model, world_frame = self._placed(recording, model)
+        frames = rectified(recording, model)
+        depth = estimate_depth(
+            frames.color, model, self.settings.dense, lambda n, _: progress(min(4 * count + n, total), total)
         )
-        voxel = self.settings.voxel or _extent(model) / VOXELS_ACROSS
-        done = start + 2 * count
+        done = 6 * count
 
         def step() -> None:
             nonlocal done
             done += 1
-            progress(done, total)
+            progress(min(done, total), total)
 
-        def read(v: int) -> DepthView:
-            depth, confidence = full_resolution(*final.load(v), recording.size)
-            return DepthView(np.ascontiguousarray(frames.color[v]), depth, confidence)
-
-        points, correspondence = fuse(views, read, voxel, self.settings.min_views, step)
-        progress(total, total)
-        return Reconstruction(
-            points=points,
-            correspondence=correspondence,
-            views=views,
-            scale_known=False,
-            world_frame="z up, floor at z = 0, the origin under the first camera",
-            voxel_size=voxel,
-            quality={**model.quality, "upright_surfaces": surfaces},
-            notes=model.notes,
+        found = EstimatedViews(
+            views=model.views,
             keyframes=model.registered,
+            color=frames.color,
+            depth=depth,
+            scale_known=self.scale_source is not None,
+            world_frame=world_frame,
             distortion=model.distortion,
         )
+        notes = model.notes if found.scale_known else (*model.notes, UNKNOWN_SCALE)
+        result = fuse_estimated(found, self.settings, extent_of(model.xyz), model.quality, notes, step)
+        progress(total, total)
+        return result
+
+    def _placed(self, recording: Recording, model: SparseModel) -> tuple[SparseModel, str]:
+        """The model in metres, where they are known, and stood upright, where its frame is not given."""
+        if self.scale_source is not None:
+            known = find_scale(self.scale_source, recording, model)
+            model = model.transformed(known.scale, known.rotation, known.translation)
+            if isinstance(self.scale_source, KnownPositions):
+                return model, "that of the camera positions given with --scale-from"
+        motion, _ = stand_upright(model.views.world_from_camera, model.xyz)
+        return model.transformed(1.0, motion.rotation, motion.translation), UPRIGHT
 
 
-def _extent(model: SparseModel) -> float:
-    """The diagonal of the box that holds nine tenths of the sparse points along each axis."""
-    low, high = np.percentile(model.xyz, 5, axis=0), np.percentile(model.xyz, 95, axis=0)
-    return float(np.linalg.norm(high - low))
+def estimate_depth(
+    color: Images, model: SparseModel, settings: DenseSettings, progress: Progress = no_progress
+) -> DenseDepth:
+    """Dense depth of the model's views, whose pictures ``color`` are without lens distortion; progress: 2 steps a view.
+
+    Raises:
+        InputError: see :func:`ovseg3r_model.reconstruction.dense.depth_maps.dense_depth`.
+    """
+    # torch takes a second to import: only here
+    from ovseg3r_model.reconstruction.dense.depth_maps import dense_depth, working_size
+    from ovseg3r_model.reconstruction.dense.maps import MapsOnDisk, MapStack, SparsePoints
+
+    count = len(model.views)
+    width, height = model.views.size[0].tolist()
+    size = working_size((width, height), settings.short_side)
+    final = MapStack(count, size)
+    order = np.argsort(model.view, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(model.view, minlength=count))]).astype(np.int64)
+    sparse = SparsePoints(model.xyz, indptr, model.point()[order])
+    with TemporaryDirectory(prefix="ovseg3r-depth-") as folder:
+        raw = MapsOnDisk(Path(folder) / "raw", count, size)
+        dense_depth(color, model.views, sparse, settings, raw, final, progress)
+    return DenseDepth(final.z, final.confidence)

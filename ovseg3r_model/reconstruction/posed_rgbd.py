@@ -7,14 +7,11 @@ import numpy as np
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.fusion import DepthView, fuse
 from ovseg3r_model.reconstruction.calibration import check_alignment
+from ovseg3r_model.reconstruction.from_depth import METRIC_VOXEL
 from ovseg3r_model.reconstruction.protocol import Progress, no_progress
 from ovseg3r_model.reconstruction.registration import drop_depth_edges, register
 from ovseg3r_model.records import Float32, Reconstruction, Recording, Views
 from ovseg3r_model.settings import ReconstructSettings
-
-
-METRIC_VOXEL = 0.02
-"""Default fusion grid, metres (METHOD 1.1)."""
 
 
 class PosedRgbd:

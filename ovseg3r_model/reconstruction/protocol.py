@@ -1,16 +1,18 @@
 """What every reconstruction engine is, and where a new one goes.
 
-A new engine: one file in this folder with a class that has ``name`` and ``reconstruct``; its name in the ``Literal`` of
-``ReconstructSettings.engine``; one line in ``build_reconstructor``; a three-line class in
+A new engine: one file in this folder with a class that has ``name`` and ``reconstruct``; its name in
+``ReconstructEngine`` (settings.py) and in ``UNUSED``; one line in ``build_reconstructor``; a three-line class in
 ``tests/contracts/test_reconstructors.py``.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.reconstruction.scale import KnownPositions, parse_scale_source
 from ovseg3r_model.records import Reconstruction, Recording
-from ovseg3r_model.settings import ReconstructSettings
+from ovseg3r_model.settings import ReconstructEngine, ReconstructSettings
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) as long work goes on."""
@@ -18,6 +20,14 @@ Progress = Callable[[int, int], None]
 
 def no_progress(done: int, total: int) -> None:
     """The progress of callers who do not want any."""
+
+
+UNUSED: dict[ReconstructEngine, frozenset[str]] = {
+    "posed-rgbd": frozenset({"scale_from", "sfm", "dense"}),
+    "colmap": frozenset({"min_depth", "max_depth", "edge_ratio"}),
+    "imported": frozenset({"min_depth", "max_depth", "edge_ratio"}),
+}
+"""Settings that make no difference to an engine."""
 
 
 class Reconstructor(Protocol):
@@ -32,21 +42,66 @@ class Reconstructor(Protocol):
         ...
 
 
-def build_reconstructor(settings: ReconstructSettings, recording: Recording) -> Reconstructor:
-    """The engine that ``settings`` names; for "auto" the one that fits what the recording holds.
+def engine_for(settings: ReconstructSettings, posed_depth: bool) -> ReconstructEngine:
+    """The engine that ``settings`` names; for "auto" the one that fits. posed_depth: whether the source has depth with
+    poses.
+    """
+    if settings.engine != "auto":
+        return settings.engine
+    if settings.reconstruction is not None:
+        return "imported"
+    return "posed-rgbd" if posed_depth else "colmap"
+
+
+def build_reconstructor(settings: ReconstructSettings, recording: Recording, seed: int) -> Reconstructor:
+    """The engine that ``settings`` names, or for "auto" the one that fits what the recording holds.
+
+    seed: of whatever an engine draws at random.
 
     Raises:
-        InputError: no engine can reconstruct this recording.
+        InputError: the settings and the engine do not go together, or the recording lacks what it needs.
     """
-    from ovseg3r_model.reconstruction.colmap import Colmap
-    from ovseg3r_model.reconstruction.posed_rgbd import PosedRgbd
-
     posed = recording.depth is not None and recording.world_from_camera is not None
-    if settings.engine == "colmap" or (settings.engine == "auto" and not posed):
-        return Colmap(settings)
+    engine = engine_for(settings, posed)
+    check_settings(settings, engine)
+    if engine == "colmap":
+        from ovseg3r_model.reconstruction.colmap import Colmap
+
+        return Colmap(settings, seed)
     if not posed:
         raise InputError(
             f"This source (read as {recording.source_format}) has no depth with poses, which posed-rgbd needs; leave "
-            "--reconstruct out, or give a posed RGB-D recording (7-Scenes, ScanNet export, TUM or nerfstudio with depth)."
+            "--reconstruct out, or give a posed RGB-D recording (7-Scenes, ScanNet export, TUM, nerfstudio with depth)."
         )
+    from ovseg3r_model.reconstruction.posed_rgbd import PosedRgbd
+
     return PosedRgbd(settings)
+
+
+def check_settings(settings: ReconstructSettings, engine: ReconstructEngine) -> None:
+    """Raises InputError for settings that ``engine`` would not use, or that it lacks."""
+    if settings.scale_from is not None:
+        parse_scale_source(settings.scale_from)
+        if engine == "posed-rgbd":
+            raise InputError(
+                f"--scale-from {settings.scale_from} is given, but this source's depth and poses are in metres; leave "
+                "it out, or take --color-only."
+            )
+
+
+def inputs_digest(settings: ReconstructSettings) -> str | None:
+    """sha256, in hex, over the content of the files besides the source that decide what the engine gives; None where
+    there are none.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    source = None if settings.scale_from is None else parse_scale_source(settings.scale_from)
+    if not isinstance(source, KnownPositions):
+        return None
+    try:
+        return hashlib.sha256(source.path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"{source.path}: cannot be read ({error.strerror}); give a CSV of camera positions: name,x,y,z in metres."
+        ) from error

@@ -37,7 +37,7 @@ _PAIR_CHUNK = 150
 
 
 def structure_from_motion(
-    recording: Recording, settings: SfmSettings, workdir: Path, progress: Progress = no_progress
+    recording: Recording, settings: SfmSettings, seed: int, workdir: Path, progress: Progress = no_progress
 ) -> SparseModel:
     """Cameras and points of the keyframes ``recording``, in an arbitrary frame and unit.
 
@@ -46,6 +46,7 @@ def structure_from_motion(
 
     Args:
         recording: keyframes of one place in time order.
+        seed: of the robust estimators, below 2**31.
         workdir: an existing folder for the database and reduced pictures; the caller removes it.
         progress: 4 steps per keyframe.
 
@@ -53,7 +54,7 @@ def structure_from_motion(
         InputError: no model, or one of too few keyframes; the sentence says why and what to do.
     """
     check_count(len(recording))
-    run = _Run(recording, settings, workdir, _Steps(progress, 4 * len(recording)))
+    run = _Run(recording, settings, seed, workdir, _Steps(progress, 4 * len(recording)))
     with _quiet():
         run.write_pictures()
         run.extract()
@@ -89,6 +90,7 @@ def _quiet() -> Iterator[None]:
 class _Run:
     recording: Recording
     settings: SfmSettings
+    seed: int
     workdir: Path
     steps: _Steps
 
@@ -158,11 +160,11 @@ class _Run:
             ids = {index_of(image.name): image.image_id for image in database.read_all_images()}
             descriptors = [_descriptors(database, ids[i]) for i in range(len(self.names))]
         check_features(self.recording, np.array([len(d) for d in descriptors]), self.settings.min_registered)
-        pairs = choose_pairs(descriptors, self.settings.overlap, self.settings.loop_neighbours, self.settings.seed)
+        pairs = choose_pairs(descriptors, self.settings.overlap, self.settings.loop_neighbours, self.seed)
         options, pairing = pycolmap.FeatureMatchingOptions(), pycolmap.ImportedPairingOptions()
         options.num_threads = self.settings.threads
         verification = pycolmap.TwoViewGeometryOptions()
-        verification.ransac.random_seed = self.settings.seed
+        verification.ransac.random_seed = self.seed
         pairing.match_list_path = self.workdir / "pairs.txt"
         for start in range(0, len(pairs), _PAIR_CHUNK):
             chunk = pairs[start : start + _PAIR_CHUNK]
@@ -173,7 +175,7 @@ class _Run:
             # The focal length from all pairs at once. Left to the mapper it drifts with the first few keyframes, which
             # on small pictures ends in a scene turned inside out.
             calibration = pycolmap.ViewGraphCalibrationOptions()
-            calibration.random_seed = self.settings.seed
+            calibration.random_seed = self.seed
             pycolmap.calibrate_view_graph(self.database, calibration)
         self.graph = self._graph({image: i for i, image in ids.items()})
         check_matches(self.recording, self.graph, self.settings.min_registered)
@@ -205,7 +207,7 @@ class _Run:
 
         options = pycolmap.IncrementalPipelineOptions()
         options.num_threads = 1  # with two, poses differ by up to 2e-3 from run to run
-        options.random_seed = self.settings.seed
+        options.random_seed = self.seed
         # The adjustment's own tolerances stay: stopped earlier it is no faster, and on small pictures far worse.
         options.min_model_size = 4
         options.max_num_models = 8

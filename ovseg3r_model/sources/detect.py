@@ -18,21 +18,24 @@ _VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".m4v", ".avi", ".webm", ".
 @dataclass(frozen=True)
 class FolderReader:
     """One layout. recognises: a cheap look; files: all that read uses; by_name: what the folder's own name adds to
-    what is read."""
+    what is read; posed_depth: whether it brings depth with poses."""
 
     recognises: Callable[[Path], bool]
     files: Callable[[Path], list[Path]]
     read: Callable[[Path], Recording]
     by_name: Callable[[Path], str] = lambda folder: ""
+    posed_depth: Callable[[Path], bool] = lambda folder: True
 
 
 # Tried in this order: the most telling layout first, plain pictures last.
 FOLDER_READERS: dict[SourceFormat, FolderReader] = {
-    "nerfstudio": FolderReader(nerfstudio.recognises, nerfstudio.files, nerfstudio.read),
+    "nerfstudio": FolderReader(
+        nerfstudio.recognises, nerfstudio.files, nerfstudio.read, posed_depth=nerfstudio.names_depth
+    ),
     "scannet": FolderReader(scannet.recognises, scannet.files, scannet.read),
     "tum": FolderReader(tum.recognises, tum.files, tum.read, tum.camera_by_name),
     "7scenes": FolderReader(seven_scenes.recognises, seven_scenes.files, seven_scenes.read),
-    "images": FolderReader(images.recognises, images.files, images.read),
+    "images": FolderReader(images.recognises, images.files, images.read, posed_depth=lambda folder: False),
 }
 
 
@@ -72,6 +75,13 @@ def resolve_format(path: Path, source_format: SourceFormat) -> SourceFormat:
             f"{path}: is a {kind}, and the format {source_format} is a {wanted}; give the {wanted} or another format."
         )
     return source_format
+
+
+def has_posed_depth(path: Path, source_format: SourceFormat = "auto") -> bool:
+    """Whether the source brings depth and poses, by its layout alone: no picture is opened. Raises as
+    :func:`resolve_format`, and for an index that cannot be read."""
+    chosen = resolve_format(path, source_format)
+    return chosen != "video" and FOLDER_READERS[chosen].posed_depth(path)
 
 
 def _detect_folder(folder: Path) -> SourceFormat:

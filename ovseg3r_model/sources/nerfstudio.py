@@ -36,6 +36,12 @@ def files(folder: Path) -> list[Path]:
     return [path for path in [index, *dict.fromkeys(colors + depths)] if path.is_file()]
 
 
+def names_depth(folder: Path) -> bool:
+    """Whether a frame has depth beside its pose."""
+    _, frames = _load(folder / _INDEX)
+    return any(frame.get("depth_file_path") for frame in frames)
+
+
 def read(folder: Path) -> Recording:
     """Colour, cameras and, where every frame names it, depth; frames in natural order of their paths; no clock.
 

@@ -77,12 +77,21 @@ class TestPosedRgbdWithNoise(TestPosedRgbd):
 @pytest.mark.parametrize("engine", ["auto", "posed-rgbd"])
 def test_a_posed_rgbd_recording_gets_its_engine(engine: str) -> None:
     settings = ReconstructSettings.model_validate({"engine": engine, "voxel": 0.05})
-    built = build_reconstructor(settings, room_recording(views=2))
+    built = build_reconstructor(settings, room_recording(views=2), seed=0)
     assert built.name == "posed-rgbd"
     assert built.reconstruct(room_recording(views=2)).voxel_size == 0.05
 
 
 @pytest.mark.parametrize("missing", [NO_DEPTH, ("world_from_camera",)])
-def test_no_engine_fits_a_plain_video(missing: tuple[str, ...]) -> None:
+def test_plain_video_gets_the_engine_that_needs_only_pictures(missing: tuple[str, ...]) -> None:
+    plain = without(room_recording(views=2), *missing)
+    assert build_reconstructor(ReconstructSettings(), plain, seed=0).name == "colmap"
     with pytest.raises(InputError, match="depth with poses"):
-        build_reconstructor(ReconstructSettings(), without(room_recording(views=2), *missing))
+        build_reconstructor(ReconstructSettings(engine="posed-rgbd"), plain, seed=0)
+
+
+def test_a_scale_is_not_asked_for_where_it_is_known() -> None:
+    with pytest.raises(InputError, match="in metres"):
+        build_reconstructor(ReconstructSettings(scale_from="depth"), room_recording(views=2), seed=0)
+    with pytest.raises(InputError, match="not understood"):
+        build_reconstructor(ReconstructSettings(scale_from="height:2"), without(room_recording(views=2), *NO_DEPTH), 0)

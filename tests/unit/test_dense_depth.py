@@ -5,19 +5,18 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.reconstruction.dense import consistency, smoothing
+from ovseg3r_model.reconstruction.dense.depth_maps import dense_depth, working_size
+from ovseg3r_model.reconstruction.dense.full_resolution import full_resolution
+from ovseg3r_model.reconstruction.dense.maps import MapsOnDisk, SparsePoints
+from ovseg3r_model.reconstruction.dense.source_views import plan
 from ovseg3r_model.records import Views
 from ovseg3r_model.rooms import default_intrinsics, make_room, render, walk
 from ovseg3r_model.settings import DenseSettings
-
-torch = pytest.importorskip("torch")
-
-from ovseg3r_model.reconstruction.dense import consistency, smoothing  # noqa: E402
-from ovseg3r_model.reconstruction.dense.depth_maps import dense_depth, full_resolution, working_size  # noqa: E402
-from ovseg3r_model.reconstruction.dense.maps import MapsInMemory, MapsOnDisk, SparsePoints  # noqa: E402
-from ovseg3r_model.reconstruction.dense.source_views import plan  # noqa: E402
 
 SIZE = (160, 120)
 SETTINGS = DenseSettings(short_side=120, device="cpu", planes=64)
@@ -61,8 +60,21 @@ def _plane(views, slope, blank=False, at=2.0):
     return color, depth, SparsePoints(xyz, np.arange(count + 1) * len(xyz), everyone)
 
 
+class Kept:
+    """A :class:`DepthMaps` that keeps the arrays as they are."""
+
+    def __init__(self):
+        self.maps = {}
+
+    def save(self, view, depth, confidence):
+        self.maps[view] = depth, confidence
+
+    def load(self, view):
+        return self.maps[view]
+
+
 def _run(color, views, points, settings=SETTINGS, raw=None):
-    raw, final = raw or MapsInMemory(), MapsInMemory()
+    raw, final = raw or Kept(), Kept()
     dense_depth(color, views, points, settings, raw, final)
     return raw, final
 

@@ -1,7 +1,7 @@
 """What goes into dense depth and where its maps are kept."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -41,17 +41,19 @@ class DepthMaps(Protocol):
     def load(self, view: int) -> tuple[Float32, Float32]: ...
 
 
-@dataclass
-class MapsInMemory:
-    """Depth maps of a few views, for tests and notebooks."""
+class MapStack:
+    """Depth maps in memory, halved: what a :class:`ovseg3r_model.records.DenseDepth` holds."""
 
-    maps: dict[int, tuple[Float32, Float32]] = field(default_factory=dict)
+    def __init__(self, views: int, size: tuple[int, int]) -> None:
+        """size: (width, height) of a map."""
+        self.z = np.zeros((views, size[1], size[0]), np.float16)
+        self.confidence = np.zeros_like(self.z)
 
     def save(self, view: int, depth: Float32, confidence: Float32) -> None:
-        self.maps[view] = depth, confidence
+        self.z[view], self.confidence[view] = depth, confidence
 
     def load(self, view: int) -> tuple[Float32, Float32]:
-        return self.maps[view]
+        return self.z[view].astype(np.float32), self.confidence[view].astype(np.float32)
 
 
 class MapsOnDisk:
