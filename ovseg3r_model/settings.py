@@ -37,13 +37,13 @@ class SfmSettings(Settings):
     min_registered: float = Field(
         0.5, gt=0, le=1, description="A smaller share of keyframes with a camera fails the scene."
     )
-    max_features: int = Field(4096, ge=100, le=32768, description="Most SIFT features per keyframe.")
+    max_features: int = Field(1500, ge=100, le=32768, description="Most SIFT features per keyframe.")
     max_image_size: int = Field(
         1280, ge=64, description="Features are found on keyframes reduced to this longer side, pixels."
     )
-    overlap: int = Field(10, ge=2, description="Each keyframe is matched with that many after it.")
+    overlap: int = Field(8, ge=2, description="Each keyframe is matched with that many after it.")
     loop_neighbours: int = Field(
-        6, ge=0, description="And with that many similar ones from elsewhere in the video (loop closure)."
+        4, ge=0, description="And with that many similar ones from elsewhere in the video (loop closure)."
     )
     threads: int = Field(
         2, ge=1, le=64, description="For features and matches; they do not depend on it. Mapping takes one."

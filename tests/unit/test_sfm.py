@@ -22,7 +22,7 @@ from ovseg3r_model.settings import SfmSettings
 
 SIZE = (320, 240)
 K = default_intrinsics(SIZE)
-SETTINGS = SfmSettings(max_features=1500)
+SETTINGS = SfmSettings()
 
 
 def recording_of(pictures: list[np.ndarray], fps: float = 2.0) -> Recording:
