@@ -12,7 +12,10 @@ from ovseg3r_model.records import Bool, Float32, Float64, UInt8
 CONFIDENCE_BINS = 10
 
 CLOSE = 0.05
-"""A depth within this share of the reference counts as right."""
+"""A depth within this share of the reference is close to it."""
+
+ACCURATE = 0.02
+"""A depth within this share of the reference is right: what its confidence is the chance of."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,15 @@ class TrajectoryError:
 @dataclass(frozen=True)
 class DepthError:
     """Over the pixels of all views. coverage: the share of the reference's pixels with an estimate; median_relative:
-    |estimate - reference| / reference at the median; close: the share of them within 5 %. calibration (10,4) float64:
-    a row per tenth of confidence: mean confidence, share within 5 %, median relative error, pixels (nan where none).
+    |estimate - reference| / reference at the median; close, accurate: the share of them within 5 %, within 2 %.
+    calibration (10,4) float64: a row per tenth of confidence: mean confidence, share within 2 %, median relative error,
+    pixels (nan where none).
     """
 
     coverage: float
     median_relative: float
     close: float
+    accurate: float
     calibration: Float64
 
 
@@ -152,6 +157,7 @@ def judge_depth(views: Iterable[tuple[Float32, Float32, Float32 | None]], scale:
         coverage=covered / wanted,
         median_relative=float(np.median(error)) if covered else float("nan"),
         close=float((error <= CLOSE).mean()) if covered else float("nan"),
+        accurate=float((error <= ACCURATE).mean()) if covered else float("nan"),
         calibration=calibration(error, sureness),
     )
 
@@ -169,12 +175,12 @@ def calibration(relative: Float32, confidence: Float32) -> Float64:
         here = row == k
         if here.any():
             error = relative[here]
-            table[k] = confidence[here].mean(dtype=np.float64), (error <= CLOSE).mean(), np.median(error), len(error)
+            table[k] = confidence[here].mean(dtype=np.float64), (error <= ACCURATE).mean(), np.median(error), len(error)
     return table
 
 
 def calibration_error(table: Float64) -> float:
-    """Mean distance of confidence from the share within 5 %, weighted by pixels; nan without any."""
+    """Mean distance of confidence from the share within 2 %, weighted by pixels; nan without any."""
     used = table[:, 3] > 0
     if not used.any():
         return float("nan")
