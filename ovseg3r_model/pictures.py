@@ -151,12 +151,13 @@ def trajectory(
     there, here = ([(float(a), float(b)) for a, b in path] for path in drawn)
     for pair in zip(there, here, strict=True):
         pen.line(pair, fill=(230, 60, 60), width=2)
-    for path, color in ((there, (170, 170, 175)), (here, (255, 165, 60))):
-        pen.line(path, fill=color, width=2)
+    # the reference is broader, so that it shows under an estimate without error
+    for path, color, broad in ((there, (150, 150, 155), 7), (here, (255, 165, 60), 2)):
+        pen.line(path, fill=color, width=broad)
         for a, b in path:
-            pen.ellipse((a - 3, b - 3, a + 3, b + 3), fill=color)
+            pen.ellipse((a - broad, b - broad, a + broad, b + broad), fill=color)
         a, b = path[0]
-        pen.ellipse((a - 7, b - 7, a + 7, b + 7), outline=color, width=2)
+        pen.ellipse((a - 12, b - 12, a + 12, b + 12), outline=color, width=2)
     bar = 10.0 ** np.floor(np.log10(extent / 2))
     end = 20 + bar * 0.85 * min(size) / extent
     pen.line([(20, size[1] - 20), (end, size[1] - 20)], fill="white", width=3)
