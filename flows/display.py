@@ -133,6 +133,7 @@ def _show_judgement(console: Console, judged: dict[str, Any], unit: str) -> None
         rows |= {
             "depth: share of the reference's pixels": f"{depth['coverage']:.1%}",
             "depth: median relative error": f"{depth['median_relative']:.2%}",
+            "depth: median error with its sign": f"{depth['bias']:+.2%}",
             "depth: within 2 %": f"{depth['accurate']:.1%}",
             "depth: within 5 %": f"{depth['close']:.1%}",
             "depth: confidence is off by": f"{depth['calibration_error']:.3f}",

@@ -58,13 +58,15 @@ class TrajectoryError:
 @dataclass(frozen=True)
 class DepthError:
     """Over the pixels of all views. coverage: the share of the reference's pixels with an estimate; median_relative:
-    |estimate - reference| / reference at the median; close, accurate: the share of them within 5 %, within 2 %.
+    |estimate - reference| / reference at the median; bias: (estimate - reference) / reference at the median, which a
+    scale that is off leaves everywhere; close, accurate: the share of them within 5 %, within 2 %.
     calibration (10,4) float64: a row per tenth of confidence: mean confidence, share within 2 %, median relative error,
     pixels (nan where none).
     """
 
     coverage: float
     median_relative: float
+    bias: float
     close: float
     accurate: float
     calibration: Float64
@@ -138,7 +140,7 @@ def judge_depth(views: Iterable[tuple[Float32, Float32, Float32 | None]], scale:
         InputError: no reference pixel has a depth, or maps of one view differ in size.
     """
     wanted = covered = 0
-    relative: list[Float32] = []
+    signed: list[Float32] = []
     confidence: list[Float32] = []
     for estimate, reference, sure in views:
         if estimate.shape != reference.shape:
@@ -148,14 +150,16 @@ def judge_depth(views: Iterable[tuple[Float32, Float32, Float32 | None]], scale:
             )
         known, both = reference > 0, (reference > 0) & (estimate > 0)
         wanted, covered = wanted + int(known.sum()), covered + int(both.sum())
-        relative.append((np.abs(scale * estimate[both] - reference[both]) / reference[both]).astype(np.float32))
-        confidence.append(np.full(len(relative[-1]), np.nan, np.float32) if sure is None else sure[both])
+        signed.append(((scale * estimate[both] - reference[both]) / reference[both]).astype(np.float32))
+        confidence.append(np.full(len(signed[-1]), np.nan, np.float32) if sure is None else sure[both])
     if wanted == 0:
         raise InputError("The reference has no depth at any pixel of the shared keyframes, so depth cannot be judged.")
-    error, sureness = np.concatenate(relative), np.concatenate(confidence)
+    off, sureness = np.concatenate(signed), np.concatenate(confidence)
+    error = np.abs(off)
     return DepthError(
         coverage=covered / wanted,
         median_relative=float(np.median(error)) if covered else float("nan"),
+        bias=float(np.median(off)) if covered else float("nan"),
         close=float((error <= CLOSE).mean()) if covered else float("nan"),
         accurate=float((error <= ACCURATE).mean()) if covered else float("nan"),
         calibration=calibration(error, sureness),

@@ -65,7 +65,7 @@ def test_report_and_pictures_are_written(judged: Judged) -> None:
 
 
 def test_the_table_says_it_all(judged: Judged, capsys: pytest.CaptureFixture[str]) -> None:
-    depth = dict.fromkeys(("coverage", "median_relative", "close", "accurate", "calibration_error"), 0.25)
+    depth = dict.fromkeys(("coverage", "median_relative", "bias", "close", "accurate", "calibration_error"), 0.25)
     rows = [
         {"confidence": 0.95, "within_2_percent": 0.75, "median_error": 0.015, "pixels": 1234.0},
         {"confidence": None, "within_2_percent": None, "median_error": None, "pixels": 0.0},

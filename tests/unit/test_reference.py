@@ -131,6 +131,7 @@ def test_depth_of_another_size_is_an_error_only_where_the_scale_is_known(scene: 
     found = compare(larger, keyframes, reference)
     assert found.depth is not None
     assert found.depth.median_relative == pytest.approx(0.1, abs=1e-3)
+    assert found.depth.bias == pytest.approx(0.1, abs=1e-3)
     assert found.depth.close < 0.03
 
     poses = exact.views.world_from_camera.copy()
