@@ -55,8 +55,9 @@ def reconstruct_only(
                 check_reference(against, keyframes)
             done = reconstruct(store.url, d["reconstruct"], keyframes, settings.reconstruct, settings.seed)
         except InputError as error:
-            told = source in str(error) or (against is not None and against.source in str(error))
-            raise error if told else InputError(f"{source}: {error}") from error
+            if source in str(error) or (against is not None and against.source in str(error)):
+                raise
+            raise InputError(f"{source}: {error}") from error
         report = _described(source, scene_id, keyframes, done)
         drawn: dict[str, bytes] = {}
         if against is not None:

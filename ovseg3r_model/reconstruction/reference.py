@@ -140,7 +140,7 @@ def compare(
 def _no_depth(reconstruction: Reconstruction, reference: Recording) -> str | None:
     """Why depth cannot be judged."""
     if reconstruction.depth is None:
-        return "Depth is not judged: this engine took the source's own and estimated none."
+        return "Depth is not judged: this engine keeps no estimate of its own."
     if reference.depth is None or reference.intrinsics is None:
         return "Depth is not judged: the reference has none, or its cameras are unknown."
     width, height = (int(v) for v in reconstruction.views.size[0])
