@@ -95,6 +95,71 @@ def show_results(results: "Sequence[SceneResult]") -> None:
             console.print(f"{r.scene_id}: {r.row.uri}", markup=False, highlight=False, soft_wrap=True)
 
 
+def show_reconstruction(report: dict[str, Any]) -> None:
+    """One reconstruction: what it is, how good it is, and every warning in full."""
+    console = _console()
+    unit = "m" if report["scale_known"] else "units"
+    rows = {
+        "engine": report["engine"],
+        "keyframes with a camera": f"{report['registered']:,} of {report['keyframes']:,}",
+        "points": f"{report['points']:,}",
+        "observations": f"{report['observations']:,}",
+        "voxel": f"{report['voxel_size']:.4g} {unit}",
+        "scale": "known" if report["scale_known"] else "unknown",
+        "world frame": report["world_frame"],
+        "seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report["seconds"].items()),
+    }
+    rows |= {name.replace("_", " "): f"{value:.4g}" for name, value in report["quality"].items()}
+    console.print(_two_columns(f"Reconstruction of {report['scene_id']}", rows))
+    if "against" in report:
+        _show_judgement(console, report["against"], unit)
+    for note in report["notes"]:
+        console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    for path in (report["output"], *report["pictures"]):
+        console.print(path, markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_judgement(console: Console, judged: dict[str, Any], unit: str) -> None:
+    rows = {
+        "keyframes in the reference": f"{judged['matched']:,} (by {judged['matched_by']}), "
+        f"{judged['judged_views']:,} with a camera",
+        "position error, rms": f"{judged['ate_rmse']:.4g} m",
+        "position error, largest": f"{judged['ate_max']:.4g} m",
+        "rotation error, median": f"{judged['rotation_median_degrees']:.3g} degrees",
+        "scale": f"{judged['scale']:.5g} m per {'m' if unit == 'm' else 'unit'}",
+    }
+    depth = judged["depth"]
+    if depth is not None:
+        rows |= {
+            "depth: share of the reference's pixels": f"{depth['coverage']:.1%}",
+            "depth: median relative error": f"{depth['median_relative']:.2%}",
+            "depth: median error with its sign": f"{depth['bias']:+.2%}",
+            "depth: within 2 %": f"{depth['accurate']:.1%}",
+            "depth: within 5 %": f"{depth['close']:.1%}",
+            "depth: confidence is off by": f"{depth['calibration_error']:.3f}",
+        }
+    console.print(_two_columns(f"Beside {judged['source']}", rows))
+    if depth is None:
+        return
+    table = Table(title="Is depth right as often as its confidence says?")
+    for name in ("confidence", "within 2 %", "median error", "pixels"):
+        table.add_column(name, justify="right")
+    for row in depth["calibration"]:
+        if row["pixels"]:
+            shares = (row["confidence"], row["within_2_percent"])
+            table.add_row(*(f"{x:.2f}" for x in shares), f"{row['median_error']:.2%}", f"{row['pixels']:,.0f}")
+    console.print(table)
+
+
+def _two_columns(title: str, rows: dict[str, str]) -> Table:
+    table = Table(title=title, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
 def show_catalog(rows: Sequence[CatalogRow]) -> None:
     """One line a scene."""
     table = Table(title="Published scenes")

@@ -1,11 +1,12 @@
 """The parameters of the flows: what Prefect's form shows, what ``--config`` reads, what the command line fills."""
 
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, ValidationError
 
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.settings import PipelineSettings, Settings
+from ovseg3r_model.settings import PipelineSettings, ReferenceSettings, Settings
 from ovseg3r_model.sources import scene_id_of
 from storage.names import check_scene_id
 
@@ -51,14 +52,32 @@ def checked(values: dict[str, object]) -> LabelParameters:
     Raises:
         InputError: a name is unknown or a value out of range.
     """
+    return _validated(LabelParameters, values)
+
+
+def checked_reference(values: dict[str, object]) -> ReferenceSettings | None:
+    """As :func:`checked`, of what a reconstruction is judged by; None where nothing is said of it."""
+    if not values:
+        return None
+    if "source" not in values:
+        raise InputError(
+            "It is said how to read the reference, but not which it is; add --against, or leave the --against-... out."
+        )
+    return _validated(ReferenceSettings, values, "against.")
+
+
+_Model = TypeVar("_Model", bound=Settings)
+
+
+def _validated(model: type[_Model], values: dict[str, object], prefix: str = "") -> _Model:
     try:
-        return LabelParameters.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg'][:1].lower()}{e['msg'][1:]}" for e in error.errors()
+            f"{prefix}{'.'.join(map(str, e['loc']))}: {e['msg'][:1].lower()}{e['msg'][1:]}" for e in error.errors()
         )
         raise InputError(
-            f"The settings are not usable: {wrong}; `ovseg3r label --help` and docs/configuration.md list them."
+            f"The settings are not usable: {wrong}; the command's --help and docs/configuration.md list them."
         ) from error
 
 
@@ -101,6 +120,18 @@ def name_scenes(parameters: LabelParameters) -> list[tuple[str, str]]:
             )
         seen[scene_id] = path
     return [(path, scene_id) for scene_id, path in seen.items()]
+
+
+def only_scene(parameters: LabelParameters) -> tuple[str, str]:
+    """(source, scene id) of the one source.
+
+    Raises:
+        InputError: as :func:`name_scenes`, or there are several.
+    """
+    (scene, *more) = name_scenes(parameters)
+    if more:
+        raise InputError(f"One source is reconstructed at a time, but {len(more) + 1} are given; give one.")
+    return scene
 
 
 def with_scene_paths(settings: PipelineSettings, scene_id: str) -> PipelineSettings:

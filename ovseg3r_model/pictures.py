@@ -131,6 +131,43 @@ def _splat(local, rgb, k, spacing, out, depth):  # type: ignore[no-untyped-def]
                     out[v, u] = rgb[i]
 
 
+def trajectory(
+    estimate: Float64, reference: Float64, up: Float64, unit: str, size: tuple[int, int] = (900, 900)
+) -> UInt8:
+    """Camera positions (V,3) of the same pictures from above, against ``up``; (h,w,3) uint8.
+
+    The reference is drawn grey, the estimate orange, and a red line leads from each to the other. The bar is one, or a
+    power of ten, ``unit`` long.
+    """
+    x = np.cross(up, [0.36, 0.48, 0.8])
+    x /= np.linalg.norm(x)
+    axes = np.stack([x, np.cross(x, up / np.linalg.norm(up))], axis=1)  # y downwards in the picture
+    flat = np.stack([reference @ axes, estimate @ axes])
+    low, high = flat.min(axis=(0, 1)), flat.max(axis=(0, 1))
+    extent = max(float((high - low).max()), 1e-9)
+    drawn = (flat - (low + high) / 2) * (0.85 * min(size) / extent) + np.array(size) / 2
+    picture = Image.new("RGB", size, tuple(BACKGROUND.tolist()))
+    pen = ImageDraw.Draw(picture)
+    there, here = ([(float(a), float(b)) for a, b in path] for path in drawn)
+    for pair in zip(there, here, strict=True):
+        pen.line(pair, fill=(230, 60, 60), width=2)
+    # the reference is broader, so that it shows under an estimate without error
+    for path, color, broad in ((there, (150, 150, 155), 7), (here, (255, 165, 60), 2)):
+        pen.line(path, fill=color, width=broad)
+        for a, b in path:
+            pen.ellipse((a - broad, b - broad, a + broad, b + broad), fill=color)
+        a, b = path[0]
+        pen.ellipse((a - 12, b - 12, a + 12, b + 12), outline=color, width=2)
+    bar = 10.0 ** np.floor(np.log10(extent / 2))
+    end = 20 + bar * 0.85 * min(size) / extent
+    pen.line([(20, size[1] - 20), (end, size[1] - 20)], fill="white", width=3)
+    pen.text((20, size[1] - 40), f"{bar:g} {unit}", fill="white")
+    pen.text(
+        (20, 14), "grey: reference   orange: estimate, aligned   ring: first keyframe   seen from above", fill="white"
+    )
+    return np.asarray(picture)
+
+
 def shaded(points: Points, colors: UInt8) -> UInt8:
     """Colours (N,3) darkened by the angle to a light over the left shoulder, so that shape shows in flat colours."""
     light = np.array([0.4, 0.5, 0.77], np.float32)

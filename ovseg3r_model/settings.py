@@ -122,3 +122,16 @@ class PipelineSettings(Settings):
     segment: SegmentSettings = SegmentSettings()
     superpoints: SuperpointSettings = SuperpointSettings()
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random choice; kept with the scene.")
+
+
+class ReferenceSettings(Settings):
+    """What a reconstruction is judged by, and how to read it."""
+
+    source: str = Field(description="A recording with poses, and with depth if that is to be judged too.")
+    source_format: SourceFormat = Field("auto", description="How to read it; auto looks at what is there.")
+    color_intrinsics: Pinhole | None = Field(
+        None, description="fx, fy, cx, cy of its colour camera, instead of the recording's."
+    )
+    depth_intrinsics: Pinhole | None = Field(
+        None, description="fx, fy, cx, cy of its depth camera, instead of the recording's."
+    )

@@ -16,6 +16,14 @@ from storage.schema import SCHEMA_VERSION
 STAGE_VERSIONS = {"ingest": 1, "reconstruct": 1, "segment": 1, "lift": 1, "superpoints": 1, "publish": 1}
 """Raised by hand whenever the same input and settings would give other bytes."""
 
+_NEEDS = {
+    "reconstruct": ("ingest",),
+    "segment": ("ingest",),
+    "lift": ("reconstruct", "segment"),
+    "superpoints": ("reconstruct", "segment", "lift"),
+    "publish": ("ingest", "reconstruct", "segment", "lift", "superpoints"),
+}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -32,36 +40,42 @@ def plan(source: Path, scene_id: str, settings: PipelineSettings) -> Plan:
     Raises:
         InputError: the source or the masks cannot be read.
     """
-    content = source_digest(source, settings.ingest.source_format)
+    first = plan_reconstruction(source, settings)
     masks = inputs_digest(settings.segment)
     # what "auto" stands for enters the digest, so that naming it makes no difference
     segment = settings.segment.model_dump(mode="json", exclude={"masks"})
     segment["engine"] = build_segmenter(settings.segment).name
-    source_format = settings.ingest.source_format
-    ingest = settings.ingest.model_dump(mode="json")
-    ingest["source_format"] = resolve_format(source, source_format)
-    posed_depth = not settings.ingest.color_only and has_posed_depth(source, source_format)
-    configs: dict[str, dict[str, Any]] = {
-        "ingest": ingest,
-        "reconstruct": _reconstruct(settings, posed_depth),
+    configs = first.configs | {
         "segment": {**segment, "masks_digest": masks},
         "lift": {},
         "superpoints": settings.superpoints.model_dump(mode="json"),
         "publish": {"scene_id": scene_id, "seed": settings.seed, "schema_version": SCHEMA_VERSION},
     }
-    needs = {
-        "ingest": [],
-        "reconstruct": ["ingest"],
-        "segment": ["ingest"],
-        "lift": ["reconstruct", "segment"],
-        "superpoints": ["reconstruct", "segment", "lift"],
-        "publish": ["ingest", "reconstruct", "segment", "lift", "superpoints"],
-    }
+    return Plan(first.source, configs, _digests(first.source, configs))
+
+
+def plan_reconstruction(source: Path, settings: PipelineSettings) -> Plan:
+    """The part of :func:`plan` up to the reconstruction, which needs no masks: the same digests.
+
+    Raises:
+        InputError: the source cannot be read, or the settings do not go with the engine.
+    """
+    content = source_digest(source, settings.ingest.source_format)
+    source_format = settings.ingest.source_format
+    ingest = settings.ingest.model_dump(mode="json")
+    ingest["source_format"] = resolve_format(source, source_format)
+    posed_depth = not settings.ingest.color_only and has_posed_depth(source, source_format)
+    configs = {"ingest": ingest, "reconstruct": _reconstruct(settings, posed_depth)}
+    return Plan(content, configs, _digests(content, configs))
+
+
+def _digests(content: str, configs: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """The digest of every stage in ``configs``, which come after what they need."""
     digests: dict[str, str] = {}
-    for stage, inputs in needs.items():
-        given = {"source": content} if stage == "ingest" else {name: digests[name] for name in inputs}
-        digests[stage] = stage_digest(stage, STAGE_VERSIONS[stage], configs[stage], given)
-    return Plan(content, configs, digests)
+    for stage, config in configs.items():
+        given = {"source": content} if stage == "ingest" else {name: digests[name] for name in _NEEDS[stage]}
+        digests[stage] = stage_digest(stage, STAGE_VERSIONS[stage], config, given)
+    return digests
 
 
 def _reconstruct(settings: PipelineSettings, posed_depth: bool) -> dict[str, Any]:

@@ -12,7 +12,10 @@ from ovseg3r_model.records import Bool, Float32, Float64, UInt8
 CONFIDENCE_BINS = 10
 
 CLOSE = 0.05
-"""A depth within this share of the reference counts as right."""
+"""A depth within this share of the reference is close to it."""
+
+ACCURATE = 0.02
+"""A depth within this share of the reference is right: what its confidence is the chance of."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,17 @@ class TrajectoryError:
 @dataclass(frozen=True)
 class DepthError:
     """Over the pixels of all views. coverage: the share of the reference's pixels with an estimate; median_relative:
-    |estimate - reference| / reference at the median; close: the share of them within 5 %. calibration (10,4) float64:
-    a row per tenth of confidence: mean confidence, share within 5 %, median relative error, pixels (nan where none).
+    |estimate - reference| / reference at the median; bias: (estimate - reference) / reference at the median, which a
+    scale that is off leaves everywhere; close, accurate: the share of them within 5 %, within 2 %.
+    calibration (10,4) float64: a row per tenth of confidence: mean confidence, share within 2 %, median relative error,
+    pixels (nan where none).
     """
 
     coverage: float
     median_relative: float
+    bias: float
     close: float
+    accurate: float
     calibration: Float64
 
 
@@ -133,7 +140,7 @@ def judge_depth(views: Iterable[tuple[Float32, Float32, Float32 | None]], scale:
         InputError: no reference pixel has a depth, or maps of one view differ in size.
     """
     wanted = covered = 0
-    relative: list[Float32] = []
+    signed: list[Float32] = []
     confidence: list[Float32] = []
     for estimate, reference, sure in views:
         if estimate.shape != reference.shape:
@@ -143,15 +150,18 @@ def judge_depth(views: Iterable[tuple[Float32, Float32, Float32 | None]], scale:
             )
         known, both = reference > 0, (reference > 0) & (estimate > 0)
         wanted, covered = wanted + int(known.sum()), covered + int(both.sum())
-        relative.append((np.abs(scale * estimate[both] - reference[both]) / reference[both]).astype(np.float32))
-        confidence.append(np.full(len(relative[-1]), np.nan, np.float32) if sure is None else sure[both])
+        signed.append(((scale * estimate[both] - reference[both]) / reference[both]).astype(np.float32))
+        confidence.append(np.full(len(signed[-1]), np.nan, np.float32) if sure is None else sure[both])
     if wanted == 0:
         raise InputError("The reference has no depth at any pixel of the shared keyframes, so depth cannot be judged.")
-    error, sureness = np.concatenate(relative), np.concatenate(confidence)
+    off, sureness = np.concatenate(signed), np.concatenate(confidence)
+    error = np.abs(off)
     return DepthError(
         coverage=covered / wanted,
         median_relative=float(np.median(error)) if covered else float("nan"),
+        bias=float(np.median(off)) if covered else float("nan"),
         close=float((error <= CLOSE).mean()) if covered else float("nan"),
+        accurate=float((error <= ACCURATE).mean()) if covered else float("nan"),
         calibration=calibration(error, sureness),
     )
 
@@ -169,12 +179,12 @@ def calibration(relative: Float32, confidence: Float32) -> Float64:
         here = row == k
         if here.any():
             error = relative[here]
-            table[k] = confidence[here].mean(dtype=np.float64), (error <= CLOSE).mean(), np.median(error), len(error)
+            table[k] = confidence[here].mean(dtype=np.float64), (error <= ACCURATE).mean(), np.median(error), len(error)
     return table
 
 
 def calibration_error(table: Float64) -> float:
-    """Mean distance of confidence from the share within 5 %, weighted by pixels; nan without any."""
+    """Mean distance of confidence from the share within 2 %, weighted by pixels; nan without any."""
     used = table[:, 3] > 0
     if not used.any():
         return float("nan")

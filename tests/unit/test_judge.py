@@ -94,15 +94,17 @@ def test_depth_error_in_closed_form():
     estimate = np.full((10, 10), 2.0, np.float32)
     estimate[1, :9] = 0  # 81 of them covered
     estimate[2:5] = 2.2  # 30 of them 10 % off
+    estimate[5] = 2.06  # 10 of them 3 % off
     confidence = np.where(estimate == np.float32(2.2), 0.25, 0.95).astype(np.float32)
     error = judge_depth([(estimate / 4, reference, confidence)], scale=4.0)
     assert error.coverage == pytest.approx(81 / 90)
     assert error.median_relative == pytest.approx(0, abs=1e-6)
     assert error.close == pytest.approx(51 / 81)
+    assert error.accurate == pytest.approx(41 / 81)
     np.testing.assert_allclose(error.calibration[2], [0.25, 0, 0.1, 30], rtol=1e-5)
-    np.testing.assert_allclose(error.calibration[9], [0.95, 1, 0, 51], rtol=1e-5)
+    np.testing.assert_allclose(error.calibration[9], [0.95, 41 / 51, 0, 51], rtol=1e-5, atol=1e-6)
     assert error.calibration[:, 3].sum() == 81
-    assert calibration_error(error.calibration) == pytest.approx((30 * 0.25 + 51 * 0.05) / 81)
+    assert calibration_error(error.calibration) == pytest.approx((30 * 0.25 + 51 * (0.95 - 41 / 51)) / 81)
 
 
 def test_depth_without_overlap_or_confidence():
