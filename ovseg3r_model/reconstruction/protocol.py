@@ -87,8 +87,8 @@ def check_settings(settings: ReconstructSettings, engine: ReconstructEngine) -> 
     """Raises InputError for settings that ``engine`` would not use, or that it lacks."""
     if settings.reconstruction is not None and engine != "imported":
         raise InputError(
-            f"A reconstruction is given ({settings.reconstruction}), but --reconstruct {engine} would not use it: leave "
-            "one of the two out."
+            f"A reconstruction is given ({settings.reconstruction}), but --reconstruct {engine} would not use it: "
+            "leave one of the two out."
         )
     if settings.reconstruction is None and engine == "imported":
         raise InputError(

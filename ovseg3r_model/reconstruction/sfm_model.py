@@ -19,9 +19,9 @@ VISIBLE_DISTORTION = 0.5
 def to_sparse_model(
     model: Any, recording: Recording, size: tuple[int, int], models: int, frame_of: Mapping[str, int] | None = None
 ) -> SparseModel:
-    """model: a ``pycolmap.Reconstruction`` of pictures of ``size`` (width, height); models: how many there were to choose
-    from; frame_of: which frame of the recording each picture is, by file name, others are left out; without it all of
-    them are named by :func:`index_of`.
+    """model: a ``pycolmap.Reconstruction`` of pictures of ``size`` (width, height); models: how many there were to
+    choose from; frame_of: which frame of the recording each picture is, by file name, others are left out; without it
+    all of them are named by :func:`index_of`.
     """
     named = [model.images[i] for i in model.reg_image_ids()]
     if frame_of is None:

@@ -22,8 +22,8 @@ class Match:
 
 
 def match_names(frames: Sequence[str], entries: Sequence[str], source: str, what: str = "masks") -> Match:
-    """Pairs frame names with mask entry names ("rgb/frame-000005.color.png"); ``source`` is the masks' path, and ``what``
-    the entries are, for the messages.
+    """Pairs frame names with mask entry names ("rgb/frame-000005.color.png"); ``source`` is the masks' path, and
+    ``what`` the entries are, for the messages.
 
     A frame takes the entry of the same name, picture suffix left aside, if need be folders too; else the one that
     agrees once the picture's role (".color", "_mask") is dropped as well. Only if no frame finds an entry by name,

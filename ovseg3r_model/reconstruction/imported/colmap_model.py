@@ -1,8 +1,8 @@
 """A COLMAP model (cameras, images, points3D as .bin or .txt) and the depth maps that may lie beside it.
 
 Depth is z-depth in the model's unit, one map per picture, of any resolution: COLMAP's own
-``stereo/depth_maps/NAME.geometric.bin`` (else ``.photometric.bin``), or ``depth/STEM.npy`` (float32) or ``depth/STEM.png``
-(16 bit, thousandths of the model's unit: millimetres where that is the metre).
+``stereo/depth_maps/NAME.geometric.bin`` (else ``.photometric.bin``), or ``depth/STEM.npy`` (float32) or
+``depth/STEM.png`` (16 bit, thousandths of the model's unit: millimetres where that is the metre).
 """
 
 from collections.abc import Mapping

@@ -38,4 +38,5 @@ class Ranks:
         n = len(self.sample)
         rank = np.searchsorted(self.sample, confidence, side="right") / n
         kept = confidence >= self.sample[int(DROPPED * n)]
-        return (rank * kept).astype(np.float32)
+        out: Float32 = (rank * kept).astype(np.float32)
+        return out

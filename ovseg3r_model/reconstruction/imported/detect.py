@@ -48,7 +48,9 @@ def read_reconstruction(path: Path, recording: Recording) -> GivenViews | Sparse
     kind, folder = resolve(path)
     if kind == "colmap":
         return colmap_model.read(folder, recording)
-    return (pointmaps if kind == "ovseg3r-views" else nerfstudio).read(folder, recording)
+    if kind == "nerfstudio":
+        return nerfstudio.read(folder, recording)
+    return pointmaps.read(folder, recording)
 
 
 def content_digest(path: Path) -> str:

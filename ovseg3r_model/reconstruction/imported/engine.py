@@ -52,7 +52,7 @@ class Imported:
         metric = isinstance(given, GivenViews) and given.metric
         if metric and self.scale_source is not None:
             raise InputError(
-                f"--scale-from {self.settings.scale_from} is given, but lengths in {self.path} are metres; leave it out."
+                f"--scale-from {self.settings.scale_from} is given, but {self.path} is in metres; leave it out."
             )
         if isinstance(given, SparseModel):
             model, world_frame, _ = self._placed(recording, given, gravity_aligned=False)

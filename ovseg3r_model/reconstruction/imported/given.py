@@ -76,7 +76,7 @@ def picture_to_map(pixel: Float64, size: Size, box: Box) -> Float64:
 
 
 def camera_of_picture(intrinsics: Float64, size: Size, box: Box) -> Float64:
-    """The (3,3) intrinsics in the picture's pixels of a camera known in those of a map of ``size`` that covers ``box``."""
+    """A camera (3,3) in the picture's pixels, from those of a map of ``size`` that covers ``box``."""
     out = intrinsics.copy()
     out[0, :2] *= (box[2] - box[0]) / size[0]
     out[1, 1] *= (box[3] - box[1]) / size[1]

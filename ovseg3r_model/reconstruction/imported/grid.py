@@ -19,8 +19,8 @@ def grid_size(picture: Size, density: float) -> Size:
 
 
 def map_pixels(grid: Size, picture: Size, size: Size, box: Box, intrinsics: Float64, distortion: float) -> Float32:
-    """(h,w,2) float32: where the pixels of a ``grid`` over the straightened picture lie in a map of ``size`` that covers
-    ``box`` of the picture as taken; all sizes are (width, height), intrinsics (3,3) the picture's.
+    """(h,w,2) float32: where the pixels of a ``grid`` over the straightened picture lie in a map of ``size`` that
+    covers ``box`` of the picture as taken; all sizes are (width, height), intrinsics (3,3) the picture's.
     """
     x, y = np.meshgrid(np.arange(grid[0]), np.arange(grid[1]))
     at = (np.stack([x, y], axis=-1).reshape(-1, 2) + 0.5) * (np.array(picture) / grid) - 0.5

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ovseg3r_model.errors import InputError
 
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, struct.error, zlib.error)
-_DAMAGE += (zipfile.BadZipFile,)
+# what zipfile and numpy raise on damaged files; RuntimeError: an encrypted one
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
 Shape = tuple[int, ...]
 
 
@@ -65,14 +65,14 @@ class NpzFile:
 
 def _shapes(path: Path) -> dict[str, tuple[Shape, str]]:
     """Shape and kind of each array, from the headers."""
-    found = {}
+    found: dict[str, tuple[Shape, str]] = {}
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             with archive.open(info) as file:
-                version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+                version = np.lib.format.read_magic(file)
                 header = (
                     np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 )
-                shape, _, dtype = header(file)  # type: ignore[no-untyped-call]
+                shape, _, dtype = header(file)
                 found[info.filename.removesuffix(".npy")] = (tuple(shape), dtype.kind)
     return found

@@ -1,4 +1,4 @@
-"""A look at all of the given depth, thin enough to keep: what the scene's cameras, scale, up and extent are found by."""
+"""A look at all of the given depth, thin enough to keep: by it the scene's cameras, scale, up and extent are found."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
