@@ -1,6 +1,5 @@
 """Reconstructions of other systems, written from a room whose depth and poses are exact."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from ovseg3r_model.reconstruction.lens import distort
 from ovseg3r_model.reconstruction.protocol import build_reconstructor, check_settings, engine_for, inputs_digest
 from ovseg3r_model.records import Reconstruction, Recording, color_alone
 from ovseg3r_model.settings import DenseSettings, ReconstructSettings
-from tests.contracts.reconstructor_contract import assert_same, room_recording
+from tests.contracts.reconstructor_contract import room_recording
 from tests.given_reconstructions import (
     camera_of,
     depth_of,
