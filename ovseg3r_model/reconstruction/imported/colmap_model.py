@@ -35,6 +35,7 @@ _OPTIONAL = ("rigs", "frames")  # since COLMAP 3.12
 _PLACES = (".", "sparse", "sparse/0")
 _DENSE = ("stereo/depth_maps/{name}.geometric.bin", "stereo/depth_maps/{name}.photometric.bin")
 _PNG_SCALE = 0.001
+_OTHER_ASPECT = 0.05  # networks round each side to a multiple of their own: up to this it is still the whole picture
 
 
 def model_folder(path: Path) -> Path | None:
@@ -141,7 +142,11 @@ def _with_depth(path: Path, picture: Size, sparse: SparseModel, maps: list[Path]
     box = whole(picture)
     sizes = [_map_size(file) for file in maps]
     for file, size in zip(maps, sizes, strict=True):
-        require_same_shape(size, picture, str(file), "give the depth of whole pictures")
+        if abs(size[0] * picture[1] / (size[1] * picture[0]) - 1) > _OTHER_ASPECT:
+            raise InputError(
+                f"{file}: a depth map of {size[0]}x{size[1]} does not cover a picture of {picture[0]}x{picture[1]}; "
+                "give the depth of whole pictures."
+            )
     return GivenViews(
         path=str(path),
         keyframes=sparse.registered,
