@@ -14,15 +14,22 @@ from scipy.spatial.transform import Rotation
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.reconstruction.from_depth import UPRIGHT
 from ovseg3r_model.reconstruction.imported.confidence import Ranks
-from ovseg3r_model.reconstruction.imported.detect import content_digest
+from ovseg3r_model.reconstruction.imported.detect import content_digest, read_reconstruction
 from ovseg3r_model.reconstruction.imported.engine import Imported
 from ovseg3r_model.reconstruction.imported.focal import fit_focal
-from ovseg3r_model.reconstruction.imported.given import camera_of_picture, map_to_picture, picture_to_map
-from ovseg3r_model.reconstruction.imported.grid import grid_size
+from ovseg3r_model.reconstruction.imported.given import (
+    GivenViews,
+    camera_of_picture,
+    map_to_picture,
+    picture_to_map,
+)
+from ovseg3r_model.reconstruction.imported.grid import grid_size, resampled
+from ovseg3r_model.reconstruction.imported.sample import sampled
 from ovseg3r_model.reconstruction.judge import align
 from ovseg3r_model.reconstruction.lens import distort
 from ovseg3r_model.reconstruction.protocol import build_reconstructor, check_settings, engine_for, inputs_digest
-from ovseg3r_model.records import Reconstruction, Recording, color_alone
+from ovseg3r_model.reconstruction.sparse import SparseModel
+from ovseg3r_model.records import Reconstruction, Recording, color_alone, subset
 from ovseg3r_model.settings import DenseSettings, ReconstructSettings
 from tests.contracts.reconstructor_contract import room_recording
 from tests.given_reconstructions import (
@@ -243,6 +250,34 @@ def test_the_least_sure_pixels_go_and_the_order_stays(room: Recording, tmp_path:
     np.testing.assert_allclose(rank(np.array([-5, 1.9, 2, 5, 50], np.float32)), [0, 0, 0.3, 0.6, 1], rtol=1e-6)
 
 
+def test_smeared_edges_are_left_out(room: Recording, truth: cKDTree, tmp_path: Path):
+    write_index(tmp_path)
+    for k in range(len(room)):
+        smeared = cv2.blur(depth_of(room, k), (3, 3))
+        points = pointmap(smeared, camera_of(room), poses_of(room)[k])
+        np.savez(tmp_path / f"{room.names[k]}.npz", points=points, world_from_camera=poses_of(room)[k])
+    wrong = []
+    for edge_ratio in (0.03, 100.0):
+        result = reconstruct(tmp_path, room, min_views=1, edge_ratio=edge_ratio)
+        wrong.append(np.mean(truth.query(result.points.xyz)[0] > 0.1))
+    assert wrong[0] < 0.4 * wrong[1]
+
+
+def test_depth_is_interpolated_on_a_surface_and_not_across():
+    z = np.tile(np.repeat(np.array([2, 5], np.float32), 6), (8, 1))
+    z[:, :6] = 1 / np.linspace(0.50, 0.49, 6, dtype=np.float32)  # a slanted plane: inverse depth is linear
+    z[0] = 0
+    y, x = np.meshgrid(np.linspace(0, 7, 29), np.linspace(0, 11, 45), indexing="ij")
+    at = np.stack([x, y], axis=-1).astype(np.float32)
+    got, confidence = resampled(z, np.ones_like(z), at)
+    assert (got[y <= 0.4] == 0).all()
+    assert (confidence[got == 0] == 0).all()
+    far, near = (y > 0.6) & (x > 5.6), (y > 0.6) & (x < 5)
+    np.testing.assert_allclose(got[far], 5, rtol=1e-6)
+    np.testing.assert_allclose(got[near], 1 / (0.50 - 0.002 * x[near]), rtol=2e-4)
+    np.testing.assert_allclose(got[(y > 0.6) & (x > 5) & (x < 5.4)], z[1, 5], rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["geometric", "photometric", "npy", "png"])
 def test_colmap_with_depth_maps(room: Recording, truth: cKDTree, tmp_path: Path, kind: str):
     write_colmap(tmp_path / ("sparse/0" if kind == "npy" else "sparse"), room, text=kind == "png")
@@ -262,6 +297,19 @@ def test_colmap_pictures_without_depth_are_left_out(room: Recording, tmp_path: P
     assert result.keyframes is not None
     np.testing.assert_array_equal(result.keyframes, [0, 1, 2, 4, 5, 6, 7])
     assert any("1 images" in note for note in result.notes)
+
+
+def test_a_colmap_model_of_more_pictures_than_the_recording_has(room: Recording, tmp_path: Path):
+    some = subset(room, [1, 3, 4, 6])
+    model = read_reconstruction(write_colmap(tmp_path, room, points=100), some)
+    assert isinstance(model, SparseModel)
+    np.testing.assert_array_equal(model.registered, [0, 1, 2, 3])
+    assert model.view.max() == 3
+    assert len(model.xyz) > 100
+    pose = poses_of(some)[model.view]
+    local = np.einsum("tji,tj->ti", pose[:, :3, :3], model.xyz[model.point()] - pose[:, :3, 3])
+    seen = (local / local[:, 2:]) @ camera_of(room)[:2].T
+    np.testing.assert_allclose(seen, model.pixel, atol=1e-3)
 
 
 def test_colmap_without_depth_maps_gets_our_own(tmp_path: Path):
@@ -295,6 +343,16 @@ def test_colmap_with_one_bent_lens(room: Recording, truth: cKDTree, tmp_path: Pa
     result = reconstruct(tmp_path, bent)
     assert result.distortion == k1
     assert_true(result, truth, room, within=1.5 * VOXEL)
+    assert result.depth is not None
+    for k in range(len(room)):
+        z, true = result.depth.z[k].astype(float), depth_of(room, k)
+        both = (z > 0) & (true > 0)
+        assert both.mean() > 0.6
+        assert np.quantile(np.abs(z[both] / true[both] - 1), 0.9) < 0.015
+    given = read_reconstruction(tmp_path, bent)
+    assert isinstance(given, GivenViews)
+    off, _ = truth.query(sampled(given, bent, lambda: None).model.xyz)
+    assert np.quantile(off, 0.95) < VOXEL
 
 
 def test_nerfstudio(room: Recording, truth: cKDTree, tmp_path: Path):
