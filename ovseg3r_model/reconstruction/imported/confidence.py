@@ -16,7 +16,7 @@ DROPPED = 0.2
 """The least sure fifth of a recording's pixels is left out: sky, mirrors, smeared edges. Equally sure pixels are not
 told apart, so that a constant confidence drops nothing."""
 
-UNRANKED_NOTE = "The given depth has no confidence: all of it counts the same."
+UNRANKED_NOTE = "The given depth has no confidence, or not in every view: all of it counts the same."
 RANKED_NOTE = (
     f"The confidence is the rank of the given one within the recording, not a chance to be right; the least sure "
     f"{DROPPED:.0%} of the pixels are left out."

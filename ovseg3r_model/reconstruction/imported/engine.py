@@ -123,8 +123,9 @@ class Imported:
         out = MapStack(len(model.views), grid)
         for v, intrinsics in enumerate(model.views.intrinsics):
             depth = given.read(v)
-            confidence = np.ones_like(depth.z) if depth.confidence is None else depth.confidence
-            confidence = confidence if ranks is None else ranks(confidence)
+            confidence = np.ones_like(depth.z)
+            if ranks is not None and depth.confidence is not None:
+                confidence = ranks(depth.confidence)
             z = drop_depth_edges(depth.z, self.settings.edge_ratio) * (confidence > 0)
             shape = (depth.z.shape[1], depth.z.shape[0])
             at = map_pixels(grid, size, shape, depth.box, intrinsics, given.distortion)
