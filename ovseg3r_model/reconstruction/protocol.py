@@ -7,6 +7,7 @@ A new engine: one file in this folder with a class that has ``name`` and ``recon
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from ovseg3r_model.errors import InputError
@@ -25,7 +26,7 @@ def no_progress(done: int, total: int) -> None:
 UNUSED: dict[ReconstructEngine, frozenset[str]] = {
     "posed-rgbd": frozenset({"scale_from", "sfm", "dense"}),
     "colmap": frozenset({"min_depth", "max_depth", "edge_ratio"}),
-    "imported": frozenset({"min_depth", "max_depth", "edge_ratio"}),
+    "imported": frozenset({"min_depth", "max_depth", "sfm"}),
 }
 """Settings that make no difference to an engine."""
 
@@ -68,6 +69,10 @@ def build_reconstructor(settings: ReconstructSettings, recording: Recording, see
         from ovseg3r_model.reconstruction.colmap import Colmap
 
         return Colmap(settings, seed)
+    if engine == "imported" and settings.reconstruction is not None:
+        from ovseg3r_model.reconstruction.imported.engine import Imported
+
+        return Imported(settings, Path(settings.reconstruction))
     if not posed:
         raise InputError(
             f"This source (read as {recording.source_format}) has no depth with poses, which posed-rgbd needs; leave "
@@ -80,6 +85,16 @@ def build_reconstructor(settings: ReconstructSettings, recording: Recording, see
 
 def check_settings(settings: ReconstructSettings, engine: ReconstructEngine) -> None:
     """Raises InputError for settings that ``engine`` would not use, or that it lacks."""
+    if settings.reconstruction is not None and engine != "imported":
+        raise InputError(
+            f"A reconstruction is given ({settings.reconstruction}), but --reconstruct {engine} would not use it: "
+            "leave one of the two out."
+        )
+    if settings.reconstruction is None and engine == "imported":
+        raise InputError(
+            "--reconstruct imported needs --reconstruction PATH: a COLMAP model, a nerfstudio transforms.json with "
+            "depth, or a folder as docs/reconstructions.md describes."
+        )
     if settings.scale_from is not None:
         parse_scale_source(settings.scale_from)
         if engine == "posed-rgbd":
@@ -96,12 +111,20 @@ def inputs_digest(settings: ReconstructSettings) -> str | None:
     Raises:
         InputError: they cannot be read.
     """
+    digests = []
     source = None if settings.scale_from is None else parse_scale_source(settings.scale_from)
-    if not isinstance(source, KnownPositions):
-        return None
-    try:
-        return hashlib.sha256(source.path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"{source.path}: cannot be read ({error.strerror}); give a CSV of camera positions: name,x,y,z in metres."
-        ) from error
+    if isinstance(source, KnownPositions):
+        try:
+            digests.append(hashlib.sha256(source.path.read_bytes()).hexdigest())
+        except OSError as error:
+            raise InputError(
+                f"{source.path}: cannot be read ({error.strerror}); give a CSV of camera positions: name,x,y,z in "
+                "metres."
+            ) from error
+    if settings.reconstruction is not None:
+        from ovseg3r_model.reconstruction.imported.detect import content_digest
+
+        digests.append(content_digest(Path(settings.reconstruction)))
+    if len(digests) < 2:
+        return digests[0] if digests else None
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,19 @@ VISIBLE_DISTORTION = 0.5
 """A lens that moves no pixel farther than this is a pinhole, pixels."""
 
 
-def to_sparse_model(model: Any, recording: Recording, size: tuple[int, int], models: int) -> SparseModel:
-    """model: a ``pycolmap.Reconstruction`` of pictures of ``size`` (width, height), named by :func:`index_of`; models:
-    how many there were to choose from.
+def to_sparse_model(
+    model: Any, recording: Recording, size: tuple[int, int], models: int, frame_of: Mapping[str, int] | None = None
+) -> SparseModel:
+    """model: a ``pycolmap.Reconstruction`` of pictures of ``size`` (width, height); models: how many there were to
+    choose from; frame_of: which frame of the recording each picture is, by file name, others are left out; without it
+    all of them are named by :func:`index_of`.
     """
-    images = sorted((index_of(model.images[i].name), model.images[i]) for i in model.reg_image_ids())
+    named = [model.images[i] for i in model.reg_image_ids()]
+    if frame_of is None:
+        frame_of = {image.name: index_of(image.name) for image in named}
+    images = sorted(
+        ((frame_of[image.name], image) for image in named if image.name in frame_of), key=lambda pair: pair[0]
+    )
     registered = np.array([i for i, _ in images], np.int64)
     back = np.array(recording.size, np.float64) / np.array(size)
     intrinsics = np.stack([_intrinsics(image.camera, back) for _, image in images])
@@ -115,6 +124,8 @@ class _Tracks:
             point = model.points3D[key]
             seen: dict[int, int] = {}
             for element in point.track.elements:  # rarely a point has two observations in one picture: the first
+                if element.image_id not in view_of:
+                    continue
                 seen.setdefault(view_of[element.image_id], element.point2D_idx)
             if len(seen) < 2:
                 continue

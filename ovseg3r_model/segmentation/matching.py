@@ -21,9 +21,9 @@ class Match:
     notes: tuple[str, ...]
 
 
-def match_names(frames: Sequence[str], entries: Sequence[str], source: str) -> Match:
-    """Pairs frame names with mask entry names ("rgb/frame-000005.color.png"); ``source`` is the masks' path, for the
-    messages.
+def match_names(frames: Sequence[str], entries: Sequence[str], source: str, what: str = "masks") -> Match:
+    """Pairs frame names with mask entry names ("rgb/frame-000005.color.png"); ``source`` is the masks' path, and
+    ``what`` the entries are, for the messages.
 
     A frame takes the entry of the same name, picture suffix left aside, if need be folders too; else the one that
     agrees once the picture's role (".color", "_mask") is dropped as well. Only if no frame finds an entry by name,
@@ -42,7 +42,7 @@ def match_names(frames: Sequence[str], entries: Sequence[str], source: str) -> M
             note = f"The names in {source} are not the frames': they are matched by number ({frame} is {entries[e]})."
             return Match(entry, (note,))
     raise InputError(
-        f"The masks in {source} are for other frames: they are named {first_few(entries)}, the frames "
+        f"The {what} in {source} are for other frames: they are named {first_few(entries)}, the frames "
         f"{first_few(frames)}; name the entries like the frames."
     )
 

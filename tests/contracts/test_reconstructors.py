@@ -1,16 +1,21 @@
 """Every reconstruction engine under the one contract. A new engine is a few lines here."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.reconstruction.imported.engine import Imported
 from ovseg3r_model.reconstruction.posed_rgbd import PosedRgbd
 from ovseg3r_model.reconstruction.protocol import Reconstructor, build_reconstructor
-from ovseg3r_model.records import Reconstruction, Recording
+from ovseg3r_model.records import Reconstruction, Recording, color_alone
 from ovseg3r_model.settings import ReconstructSettings
 from tests.contracts.reconstructor_contract import ReconstructorContract, reprojection, room_recording, without
+from tests.given_reconstructions import write_views
 
 NO_DEPTH = ("depth", "depth_size", "depth_intrinsics", "color_from_depth")
 
@@ -72,6 +77,33 @@ class TestPosedRgbd(ReconstructorContract):
 class TestPosedRgbdWithNoise(TestPosedRgbd):
     def recording(self) -> Recording:
         return room_recording(seed=2, depth_noise=0.003)
+
+
+class TestImported(ReconstructorContract):
+    """From a folder of exact pointmaps, of all frames but one."""
+
+    folder: Path
+
+    @pytest.fixture(scope="class", autouse=True)
+    def given_folder(self) -> Iterator[None]:
+        with TemporaryDirectory() as folder:
+            type(self).folder = write_views(Path(folder), room_recording(), [0, 1, 2, 3, 5, 6, 7])
+            yield
+
+    def build(self) -> Reconstructor:
+        return Imported(ReconstructSettings(), self.folder)
+
+    def recording(self) -> Recording:
+        return color_alone(room_recording())
+
+    def insufficient(self) -> list[Recording]:
+        recording = self.recording()
+        others = tuple(f"picture-{'abcdefgh'[k]}" for k in range(len(recording)))
+        return [replace(recording, names=others)]
+
+    def test_frames_without_a_view_are_left_out(self, result: Reconstruction) -> None:
+        assert result.keyframes is not None
+        np.testing.assert_array_equal(result.keyframes, [0, 1, 2, 3, 5, 6, 7])
 
 
 @pytest.mark.parametrize("engine", ["auto", "posed-rgbd"])

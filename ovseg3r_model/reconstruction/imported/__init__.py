@@ -1,0 +1,1 @@
+"""Reconstructions that another system has made (docs/reconstructions.md): one reader per format, one engine."""
