@@ -45,9 +45,6 @@ class SfmSettings(Settings):
     loop_neighbours: int = Field(
         4, ge=0, description="And with that many similar ones from elsewhere in the video (loop closure)."
     )
-    threads: int = Field(
-        2, ge=1, le=64, description="For features and matches; they do not depend on it. Mapping takes one."
-    )
 
 
 class DenseSettings(Settings):
@@ -94,6 +91,12 @@ class ReconstructSettings(Settings):
         0.03,
         gt=0,
         description="Depth steps larger than this share of the depth, and no slope, are edges and left out.",
+    )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="CPU threads for features, matches and depth, which do not depend on it; without it one a core.",
     )
     sfm: SfmSettings = SfmSettings()
     dense: DenseSettings = DenseSettings()

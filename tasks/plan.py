@@ -83,8 +83,11 @@ def _reconstruct(settings: PipelineSettings, posed_depth: bool) -> dict[str, Any
     given = settings.reconstruct
     engine = reconstruction.engine_for(given, posed_depth)
     reconstruction.check_settings(given, engine)
-    unused = {"reconstruction", *reconstruction.UNUSED[engine]}  # what is in the files counts, not where they are
+    # what is in the files counts, not where they are
+    unused = {"reconstruction", "threads", *reconstruction.UNUSED[engine]}
     config = given.model_dump(mode="json", exclude=unused) | {"engine": engine}
+    if given.scale_from is not None and given.scale_from.startswith("positions:"):
+        config["scale_from"] = "positions"
     if engine != "posed-rgbd":
         config |= {"seed": settings.seed, "inputs_digest": reconstruction.inputs_digest(given)}
     return config

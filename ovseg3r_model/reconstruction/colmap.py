@@ -1,5 +1,6 @@
 """Engine ``colmap``: cameras by structure from motion, depth by our own matching, from colour pictures alone."""
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,12 +39,21 @@ class Colmap:
         total = 8 * count
         with TemporaryDirectory(prefix="ovseg3r-colmap-") as folder:
             model = structure_from_motion(
-                recording, self.settings.sfm, self.seed, Path(folder), lambda n, _: progress(n, total)
+                recording,
+                self.settings.sfm,
+                self.seed,
+                threads_of(self.settings),
+                Path(folder),
+                lambda n, _: progress(n, total),
             )
         model, world_frame = self._placed(recording, model)
         frames = rectified(recording, model)
         depth = estimate_depth(
-            frames.color, model, self.settings.dense, lambda n, _: progress(min(4 * count + n, total), total)
+            frames.color,
+            model,
+            self.settings.dense,
+            threads_of(self.settings),
+            lambda n, _: progress(min(4 * count + n, total), total),
         )
         done = 6 * count
 
@@ -77,8 +87,13 @@ class Colmap:
         return model.transformed(1.0, motion.rotation, motion.translation), UPRIGHT
 
 
+def threads_of(settings: ReconstructSettings) -> int:
+    """CPU threads to work with."""
+    return settings.threads or os.cpu_count() or 1
+
+
 def estimate_depth(
-    color: Images, model: SparseModel, settings: DenseSettings, progress: Progress = no_progress
+    color: Images, model: SparseModel, settings: DenseSettings, threads: int, progress: Progress = no_progress
 ) -> DenseDepth:
     """Dense depth of the model's views, whose pictures ``color`` are without lens distortion; progress: 2 steps a view.
 
@@ -98,5 +113,5 @@ def estimate_depth(
     sparse = SparsePoints(model.xyz, indptr, model.point()[order])
     with TemporaryDirectory(prefix="ovseg3r-depth-") as folder:
         raw = MapsOnDisk(Path(folder) / "raw", count, size)
-        dense_depth(color, model.views, sparse, settings, raw, final, progress)
+        dense_depth(color, model.views, sparse, settings, threads, raw, final, progress)
     return DenseDepth(final.z, final.confidence)

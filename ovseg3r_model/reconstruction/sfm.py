@@ -40,16 +40,22 @@ _PAIR_CHUNK = 150
 
 
 def structure_from_motion(
-    recording: Recording, settings: SfmSettings, seed: int, workdir: Path, progress: Progress = no_progress
+    recording: Recording,
+    settings: SfmSettings,
+    seed: int,
+    threads: int,
+    workdir: Path,
+    progress: Progress = no_progress,
 ) -> SparseModel:
     """Cameras and points of the keyframes ``recording``, in an arbitrary frame and unit.
 
     Intrinsics that the recording knows are kept; else one camera for all is estimated: focal length and radial
-    distortion, principal point in the middle. The same arguments give the same bits, whatever ``settings.threads``.
+    distortion, principal point in the middle. The same arguments give the same bits, whatever ``threads``.
 
     Args:
         recording: keyframes of one place in time order.
         seed: of the robust estimators, below 2**31.
+        threads: for features and matches; mapping takes one.
         workdir: an existing folder for the database and reduced pictures; the caller removes it.
         progress: 4 steps per keyframe.
 
@@ -57,7 +63,7 @@ def structure_from_motion(
         InputError: no model, or one of too few keyframes; the sentence says why and what to do.
     """
     check_count(len(recording))
-    run = _Run(recording, settings, seed, workdir, _Steps(progress, 4 * len(recording)))
+    run = _Run(recording, settings, seed, threads, workdir, _Steps(progress, 4 * len(recording)))
     with _quiet():
         run.write_pictures()
         run.extract()
@@ -94,6 +100,7 @@ class _Run:
     recording: Recording
     settings: SfmSettings
     seed: int
+    threads: int
     workdir: Path
     steps: _Steps
 
@@ -135,7 +142,7 @@ class _Run:
         if mode == pycolmap.CameraMode.PER_IMAGE and known is not None:
             self._write_cameras(known)
         options = pycolmap.FeatureExtractionOptions()
-        options.num_threads = self.settings.threads
+        options.num_threads = self.threads
         options.sift.max_num_features = self.settings.max_features
         # Enlarged pictures give finer features at four times the cost: small pictures need them, others do not.
         options.sift.first_octave = -1 if max(self.size) < SMALL_PICTURE else 0
@@ -167,7 +174,7 @@ class _Run:
         check_features(self.recording, np.array([len(d) for d in descriptors]), self.settings.min_registered)
         pairs = choose_pairs(descriptors, self.settings.overlap, self.settings.loop_neighbours, self.seed)
         options, pairing = pycolmap.FeatureMatchingOptions(), pycolmap.ImportedPairingOptions()
-        options.num_threads = self.settings.threads
+        options.num_threads = self.threads
         verification = pycolmap.TwoViewGeometryOptions()
         verification.ransac.random_seed = self.seed
         pairing.match_list_path = self.workdir / "pairs.txt"

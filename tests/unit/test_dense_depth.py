@@ -75,7 +75,7 @@ class Kept:
 
 def _run(color, views, points, settings=SETTINGS, raw=None):
     raw, final = raw or Kept(), Kept()
-    dense_depth(color, views, points, settings, raw, final)
+    dense_depth(color, views, points, settings, 2, raw, final)
     return raw, final
 
 
@@ -239,7 +239,7 @@ def test_maps_on_disk_and_progress(tmp_path):
     size = working_size(SIZE, SETTINGS.short_side)
     raw, final = (MapsOnDisk(tmp_path / name, 5, size) for name in ("raw", "final"))
     told = []
-    dense_depth(color, views, points, SETTINGS, raw, final, lambda done, total: told.append((done, total)))
+    dense_depth(color, views, points, SETTINGS, 1, raw, final, lambda done, total: told.append((done, total)))
     assert told == [(k, 10) for k in range(1, 11)]
     _, memory = _run(color, views, points)
     for v in range(5):

@@ -59,7 +59,7 @@ def recording(room: Room, poses: Float64) -> Recording:
 
 @pytest.fixture(scope="module")
 def model(recording: Recording, tmp_path_factory: pytest.TempPathFactory) -> SparseModel:
-    return structure_from_motion(recording, SETTINGS, 0, tmp_path_factory.mktemp("sfm"))
+    return structure_from_motion(recording, SETTINGS, 0, 2, tmp_path_factory.mktemp("sfm"))
 
 
 def test_the_walk_is_found(model: SparseModel, poses: Float64):
@@ -111,8 +111,7 @@ def test_same_bits_again_whatever_the_threads(recording: Recording, tmp_path: Pa
     found = []
     for run, threads in enumerate((1, 2)):
         (tmp_path / str(run)).mkdir()
-        settings = SETTINGS.model_copy(update={"threads": threads})
-        found.append(structure_from_motion(few, settings, 0, tmp_path / str(run)))
+        found.append(structure_from_motion(few, SETTINGS, 0, threads, tmp_path / str(run)))
     for name in ("xyz", "rgb", "error", "indptr", "view", "pixel", "registered"):
         np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
     np.testing.assert_array_equal(found[0].views.world_from_camera, found[1].views.world_from_camera)
@@ -123,7 +122,7 @@ def test_known_intrinsics_are_kept(recording: Recording, tmp_path: Path):
     few = recording_of([recording.color[i] for i in range(10)])
     known = replace(few, intrinsics=np.tile(K, (10, 1, 1)))
     steps: list[tuple[int, int]] = []
-    model = structure_from_motion(known, SETTINGS, 0, tmp_path, lambda done, total: steps.append((done, total)))
+    model = structure_from_motion(known, SETTINGS, 0, 2, tmp_path, lambda done, total: steps.append((done, total)))
     np.testing.assert_allclose(model.views.intrinsics, np.tile(K, (len(model.views), 1, 1)), atol=1e-9)
     assert model.distortion == 0
     assert rectified(known, model).color[0] is known.color[int(model.registered[0])]
@@ -133,7 +132,7 @@ def test_known_intrinsics_are_kept(recording: Recording, tmp_path: Path):
 
 def test_three_keyframes(recording: Recording, tmp_path: Path):
     with pytest.raises(InputError, match=r"3 keyframes.*at least 8.*film longer"):
-        structure_from_motion(recording_of([recording.color[i] for i in range(3)]), SETTINGS, 0, tmp_path)
+        structure_from_motion(recording_of([recording.color[i] for i in range(3)]), SETTINGS, 0, 2, tmp_path)
 
 
 def test_textureless_wall(tmp_path: Path):
@@ -141,7 +140,7 @@ def test_textureless_wall(tmp_path: Path):
     ramp = np.linspace(150, 190, SIZE[0])[None, :, None]
     walls = [np.clip(ramp + i + rng.normal(0, 1.0, (SIZE[1], SIZE[0], 3)), 0, 255).astype(np.uint8) for i in range(10)]
     with pytest.raises(InputError, match=r"10 of 10 keyframes show hardly any texture.*bare wall"):
-        structure_from_motion(recording_of(walls), SETTINGS, 0, tmp_path)
+        structure_from_motion(recording_of(walls), SETTINGS, 0, 2, tmp_path)
 
 
 def test_pure_rotation(room: Room, poses: Float64, tmp_path: Path):
@@ -151,7 +150,7 @@ def test_pure_rotation(room: Room, poses: Float64, tmp_path: Path):
         turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
         pose[:3, :3] = turn @ pose[:3, :3]
     with pytest.raises(InputError, match=r"only turns.*no parallax.*walk while filming"):
-        structure_from_motion(recording_of(pictures_of(room, turning)), SETTINGS, 0, tmp_path)
+        structure_from_motion(recording_of(pictures_of(room, turning)), SETTINGS, 0, 2, tmp_path)
 
 
 def test_a_cut_between_two_rooms(recording: Recording, tmp_path: Path):
@@ -159,7 +158,7 @@ def test_a_cut_between_two_rooms(recording: Recording, tmp_path: Path):
     rest = pictures_of(other, walk(other, 10, seed=1))
     both = recording_of([recording.color[i] for i in range(12)] + rest)
     with pytest.raises(InputError, match=r"falls into 2 parts.*12 keyframes in 0\.0-5\.5 s; 10 keyframes in 6\.0"):
-        structure_from_motion(both, SETTINGS, 0, tmp_path)
+        structure_from_motion(both, SETTINGS, 0, 2, tmp_path)
 
 
 def test_too_few_matching_keyframes(recording: Recording):

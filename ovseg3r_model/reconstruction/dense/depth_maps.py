@@ -6,7 +6,9 @@ view's raw depth with its neighbours' (:mod:`.consistency`) and says how likely 
 number of views.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -32,6 +34,7 @@ def dense_depth(
     views: Views,
     points: SparsePoints,
     settings: DenseSettings,
+    threads: int,
     raw: DepthMaps,
     final: DepthMaps,
     progress: Progress = lambda done, total: None,
@@ -43,6 +46,7 @@ def dense_depth(
         views: their cameras.
         points: sparse points in the same world; they give depth ranges, and which views match well.
         settings: see there.
+        threads: views worked on at the same time on a CPU; the result does not depend on it.
         raw: where the first pass keeps its maps (of the size that ``working_size`` says); no use afterwards.
         final: receives each view's z-depth (world's unit, 0 = none) and confidence: the chance, in (0, 1], that the
             depth is within 2 % of the truth; 0 where there is no depth. Views without enough points get an empty map.
@@ -57,21 +61,39 @@ def dense_depth(
             "No two keyframes have enough points in common to match them; take more keyframes, or a video with more "
             "sideways movement."
         )
-    total, device = 2 * len(views), _device(settings.device)
-    with torch.inference_mode(), _one_thread():
+    count, device = len(views), _device(settings.device)
+    at_once = threads if device.type == "cpu" else 1
+    with _one_thread():
         pictures = Pictures(color, views, settings.short_side, device)
-        for v, match in enumerate(plans):
-            raw.save(v, *_raw(v, match, views, pictures, settings))
-            progress(v + 1, total)
-        del pictures
+        for v, found in _in_order(lambda v: _raw(v, plans[v], views, pictures, settings), count, at_once):
+            raw.save(v, *found)
+            progress(v + 1, 2 * count)
+
         load = lru_cache(KEPT_MAPS)(lambda v: _map(v, views, raw, device))
-        for v, match in enumerate(plans):
-            neighbours = [] if match is None else [load(n) for n in match.neighbours if plans[n] is not None]
-            found = agree(load(v), neighbours, settings.agreement)
-            confidence = confidence_of(found)
-            kept = (found.count > settings.min_support) & (confidence >= settings.min_confidence) & (found.depth > 0)
-            final.save(v, (found.depth * kept).cpu().numpy(), (confidence * kept).cpu().numpy())
-            progress(len(views) + v + 1, total)
+        for v, found in _in_order(lambda v: _checked(v, plans, load, settings), count, at_once):
+            final.save(v, *found)
+            progress(count + v + 1, 2 * count)
+
+
+def _in_order(
+    work: Callable[[int], tuple[Float32, Float32]], count: int, at_once: int
+) -> Iterator[tuple[int, tuple[Float32, Float32]]]:
+    """(v, work(v)) for v in 0..count-1, in order, with no more than twice ``at_once`` of them begun and not given."""
+
+    def inferred(v: int) -> tuple[Float32, Float32]:
+        with torch.inference_mode():  # each thread has its own mode
+            return work(v)
+
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        begun = deque(pool.submit(inferred, v) for v in range(min(2 * at_once, count)))
+        for v in range(count):
+            found = begun.popleft().result()
+            if v + 2 * at_once < count:
+                begun.append(pool.submit(inferred, v + 2 * at_once))
+            yield v, found
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _raw(
@@ -84,6 +106,18 @@ def _raw(
     pose = views.world_from_camera
     sources = [(pictures[s], np.linalg.inv(pose[s]) @ pose[view]) for s in match.sources]
     return raw_depth(reference, sources, match.near, match.far, settings.planes)
+
+
+def _checked(
+    view: int, plans: Sequence[MatchPlan | None], load: Callable[[int], DepthMap], settings: DenseSettings
+) -> tuple[Float32, Float32]:
+    """What is left of a view's raw depth when its neighbours have been asked."""
+    match = plans[view]
+    neighbours = [] if match is None else [load(n) for n in match.neighbours if plans[n] is not None]
+    found = agree(load(view), neighbours, settings.agreement)
+    confidence = confidence_of(found)
+    kept = (found.count > settings.min_support) & (confidence >= settings.min_confidence) & (found.depth > 0)
+    return (found.depth * kept).cpu().numpy(), (confidence * kept).cpu().numpy()
 
 
 def _map(view: int, views: Views, raw: DepthMaps, device: torch.device) -> DepthMap:

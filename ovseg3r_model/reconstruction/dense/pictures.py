@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -44,17 +45,19 @@ class Pictures:
     def __init__(self, color: Images, views: Views, short_side: int, device: torch.device) -> None:
         self._color, self._views, self._short, self._device = color, views, short_side, device
         self._kept: OrderedDict[int, tuple[Level, Level]] = OrderedDict()
+        self._lock = Lock()
 
     def __getitem__(self, view: int) -> tuple[Level, Level]:
-        """The picture of ``view`` at working resolution, and at half of it."""
-        if view in self._kept:
-            self._kept.move_to_end(view)
-            return self._kept[view]
-        levels = self._prepare(view)
-        self._kept[view] = levels
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return levels
+        """The picture of ``view`` at working resolution, and at half of it. Threads may ask together."""
+        with self._lock:
+            if view in self._kept:
+                self._kept.move_to_end(view)
+                return self._kept[view]
+            levels = self._prepare(view)
+            self._kept[view] = levels
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return levels
 
     def _prepare(self, view: int) -> tuple[Level, Level]:
         size = int(self._views.size[view, 0]), int(self._views.size[view, 1])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.reconstruction.colmap import UNKNOWN_SCALE, estimate_depth
+from ovseg3r_model.reconstruction.colmap import UNKNOWN_SCALE, estimate_depth, threads_of
 from ovseg3r_model.reconstruction.dense.maps import MapStack
 from ovseg3r_model.reconstruction.from_depth import UPRIGHT, EstimatedViews, extent_of, fuse_estimated
 from ovseg3r_model.reconstruction.imported.confidence import RANKED_NOTE, UNRANKED_NOTE, Ranks
@@ -57,7 +57,9 @@ class Imported:
         if isinstance(given, SparseModel):
             model, world_frame, _ = self._placed(recording, given, gravity_aligned=False)
             frames = rectified(recording, model)
-            depth = estimate_depth(frames.color, model, self.settings.dense, lambda _done, _total: steps())
+            depth = estimate_depth(
+                frames.color, model, self.settings.dense, threads_of(self.settings), lambda _done, _total: steps()
+            )
             notes = given.notes
         else:
             sample = sampled(given, recording, steps)
