@@ -23,9 +23,10 @@ def no_progress(done: int, total: int) -> None:
 
 
 UNUSED: dict[ReconstructEngine, frozenset[str]] = {
-    "posed-rgbd": frozenset({"scale_from", "sfm", "dense"}),
-    "colmap": frozenset({"min_depth", "max_depth", "edge_ratio"}),
-    "imported": frozenset({"min_depth", "max_depth", "edge_ratio"}),
+    "posed-rgbd": frozenset({"scale_from", "sfm", "dense", "dust3r"}),
+    "colmap": frozenset({"min_depth", "max_depth", "edge_ratio", "dust3r"}),
+    "dust3r": frozenset({"min_depth", "max_depth", "edge_ratio", "sfm", "dense"}),
+    "imported": frozenset({"min_depth", "max_depth", "edge_ratio", "dust3r"}),
 }
 """Settings that make no difference to an engine."""
 
@@ -68,6 +69,10 @@ def build_reconstructor(settings: ReconstructSettings, recording: Recording, see
         from ovseg3r_model.reconstruction.colmap import Colmap
 
         return Colmap(settings, seed)
+    if engine == "dust3r":
+        from ovseg3r_model.reconstruction.dust3r.engine import Dust3r
+
+        return Dust3r(settings, seed)
     if not posed:
         raise InputError(
             f"This source (read as {recording.source_format}) has no depth with poses, which posed-rgbd needs; leave "
