@@ -2,6 +2,8 @@
 
 import json
 import tracemalloc
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from ovseg3r_model.reconstruction.dust3r import model as network
 from ovseg3r_model.reconstruction.dust3r.crops import crop_of
 from ovseg3r_model.reconstruction.dust3r.engine import Dust3r
 from ovseg3r_model.reconstruction.dust3r.join import Link, place_windows
+from ovseg3r_model.reconstruction.dust3r.model import PairPrediction
 from ovseg3r_model.reconstruction.dust3r.pairs import plan_windows
 from ovseg3r_model.reconstruction.dust3r.similarity import compose, fit_similarity, focal_of, inverse
 from ovseg3r_model.reconstruction.dust3r.window import fused_depth
@@ -22,12 +25,13 @@ from ovseg3r_model.settings import Dust3rSettings, ReconstructSettings
 from tests.contracts.reconstructor_contract import assert_same, without
 from tests.contracts.synthetic_pairs import SyntheticPairs, dust3r_settings, room
 
-ATE = 0.01
-"""Metres, over walks of 0.6 m (8 views) and 2 m (20 views) through rooms seen from 2 to 5 m away: half a percent."""
+ATE = 0.006
+"""Metres, root mean square, on walks of 0.6 m (8 views) and 2 m (20 views) through a room; depth is 1 % noise."""
 
 
+@cache
 def reconstructed(
-    views: int, wrong: tuple[tuple[int, int], ...] = (), **changed: object
+    views: int, wrong: tuple[tuple[int, int], ...] = (), **changed: int
 ) -> tuple[Reconstruction, TrajectoryError, SyntheticPairs]:
     truth, plain = room(views)
     pairs = SyntheticPairs(truth, wrong=wrong)
@@ -48,10 +52,11 @@ def test_cameras_focal_length_and_depth_of_a_room() -> None:
     assert focal_error(result, truth) < 0.02
     assert result.depth is not None
     assert truth.depth is not None
-    z, exact = result.depth.z.astype(float) * error.scale, np.stack([np.asarray(d) for d in truth.depth])
+    z, exact = result.depth.z.astype(float), np.stack([np.asarray(d) for d in truth.depth])
     both = (z > 0) & (exact > 0)
     assert both.mean() > 0.8
-    assert np.median(np.abs(z[both] / exact[both] - 1)) < 0.01
+    ratio = z[both] / exact[both]
+    assert np.median(np.abs(ratio / np.median(ratio) - 1)) < 0.01
 
 
 def test_gradient_descent_betters_the_spanning_tree() -> None:
@@ -76,28 +81,37 @@ def test_a_wrong_prediction_does_not_break_it(wrong: tuple[tuple[int, int], ...]
     assert error.ate_rmse < ATE
 
 
+class Weighed(SyntheticPairs):
+    """Notes how much memory is in use each time that it is asked."""
+
+    def predict(self, first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> PairPrediction:
+        self.most = max(getattr(self, "most", 0), tracemalloc.get_traced_memory()[0])
+        return super().predict(first, second)
+
+
 def test_memory_does_not_grow_with_the_video() -> None:
-    def peak(views: int) -> int:
+    def most(views: int) -> int:
         truth, plain = room(views)
-        pairs = SyntheticPairs(truth)
-        engine = Dust3r(dust3r_settings(window=8, loop_neighbours=0, iterations=2), seed=0, load=lambda _: pairs)
+        pairs = Weighed(truth)
+        engine = Dust3r(dust3r_settings(window=8, loop_neighbours=0, iterations=1), seed=0, load=lambda _: pairs)
         tracemalloc.start()
         try:
             engine.reconstruct(plain)
-            return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
+        return pairs.most
 
-    peak(8)  # imports and compiled code
-    one, four = peak(14), peak(32)
-    # a view's depth and confidence, twice where windows overlap: 96 x 72 x 2 x 2 bytes, and the sample of its points
-    assert four - one < 18 * 400_000
-    pairs_of_18_views = 18 * 3 * 2 * 2 * 96 * 64 * 16
-    assert four - one < pairs_of_18_views / 2
+    most(8)  # imports and compiled code
+    window, two, five = most(8), most(14), most(32)
+    # What is kept of a view: depth and confidence in float16, once more where windows overlap.
+    kept = 2 * 2 * 96 * 64 * 8 / 6
+    assert two - window < 6 * 2 * kept
+    assert five - two < 18 * 2 * kept
+    assert 18 * 2 * kept < 0.2 * 18 * 3 * 2 * (96 * 64 * 2 * 4), "beside what the pairs' depth alone would take"
 
 
 def test_the_same_twice() -> None:
-    assert_same(reconstructed(8, window=4)[0], reconstructed(8, window=4)[0])
+    assert_same(reconstructed(20, window=8)[0], reconstructed.__wrapped__(20, window=8)[0])
 
 
 def test_cameras_that_the_source_knows_are_kept() -> None:

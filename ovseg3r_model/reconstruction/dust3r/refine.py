@@ -1,6 +1,7 @@
 """DUSt3R's global alignment (section 3.4), by gradient descent from a good start."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -8,8 +9,10 @@ import torch
 from ovseg3r_model.reconstruction.dust3r.initial import Alignment, Pointmaps
 from ovseg3r_model.records import Float64
 
-RATE = 0.01
-"""Adam's first learning rate, in median depths and radians; it falls to nothing along half a cosine."""
+RATE = 0.003
+"""Adam's first learning rate, in median depths and radians; it falls to nothing along half a cosine. Upstream's 0.01
+shakes our start, which is closer, more than some hundred steps can settle.
+"""
 
 
 def refine(
@@ -24,10 +27,18 @@ def refine(
     it starts as (the paper's 1 is a choice of unit). The cameras' intrinsics,
     hence rays (n,S,3) float64 with z = 1, stay as given. step is called with the number of iterations done.
 
-    Runs on the CPU, whose sums come out the same each time; nothing in it is drawn at random.
+    Runs on one thread of the CPU, where sums come out the same each time; nothing in it is drawn at random.
     """
+    with _one_thread():
+        return _refined(start, maps, rays, iterations, step)
+
+
+def _refined(
+    start: Alignment, maps: Pointmaps, rays: Float64, iterations: int, step: Callable[[int], None]
+) -> Alignment:
     scale = float(np.exp(np.log(start.pair_scale).mean()))
     edges = torch.from_numpy(maps.edges)
+    flat = edges.flatten()
     points, confidence = torch.from_numpy(maps.points), torch.from_numpy(maps.confidence)
     directions = torch.from_numpy(rays.astype(np.float32))
     view_turn, pair_turn = (torch.zeros(len(r), 3, requires_grad=True) for r in (start.view_rotation, maps.edges))
@@ -43,7 +54,7 @@ def refine(
         s = scale * (log_scale - log_scale.mean()).exp()
         predicted = _rotate(pair_turn, pair_from, points.flatten(1, 2)).view_as(points)
         predicted = pair_at[:, None, None] + s[:, None, None, None] * predicted
-        return ((scene[edges] - predicted).square().sum(dim=-1) + 1e-12).sqrt()
+        return ((scene.index_select(0, flat).view_as(points) - predicted).square().sum(dim=-1) + 1e-12).sqrt()
 
     for i in range(iterations):
         for group in optimizer.param_groups:
@@ -64,6 +75,16 @@ def refine(
             pair_position=pair_at.double().numpy(),
             error=float(relative.median()),
         )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _tensor(values: Float64) -> torch.Tensor:
