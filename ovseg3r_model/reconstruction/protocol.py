@@ -101,12 +101,22 @@ def inputs_digest(settings: ReconstructSettings) -> str | None:
     Raises:
         InputError: they cannot be read.
     """
+    digest, files = hashlib.sha256(), 0
     source = None if settings.scale_from is None else parse_scale_source(settings.scale_from)
-    if not isinstance(source, KnownPositions):
-        return None
-    try:
-        return hashlib.sha256(source.path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"{source.path}: cannot be read ({error.strerror}); give a CSV of camera positions: name,x,y,z in metres."
-        ) from error
+    if isinstance(source, KnownPositions):
+        try:
+            digest.update(source.path.read_bytes())
+        except OSError as error:
+            raise InputError(
+                f"{source.path}: cannot be read ({error.strerror}); give a CSV of camera positions: name,x,y,z in "
+                "metres."
+            ) from error
+        files += 1
+    if settings.engine == "dust3r":
+        from ovseg3r_model.reconstruction.dust3r.model import local_files
+
+        for path in local_files(settings.dust3r.weights):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+            files += 1
+    return digest.hexdigest() if files else None

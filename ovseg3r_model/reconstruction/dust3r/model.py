@@ -72,33 +72,46 @@ def _architecture() -> Any:
         raise InputError(f"The engine dust3r needs the package mini-dust3r, which is not installed; {INSTALL}.")
     try:
         with _quiet():
+            for needed in ("safetensors.torch", "huggingface_hub"):
+                import_module(needed)
             return import_module(f"{package}.model").AsymmetricCroCo3DStereo
     except Exception as error:  # whatever an installation that does not fit together throws
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"The package {package} cannot be imported ({reason[0]}); {INSTALL}.") from error
 
 
-def _files(weights: str) -> tuple[Path, Path]:
+def local_files(weights: str) -> tuple[Path, ...]:
+    """The two files of a folder with weights; none where ``weights`` is a hub id.
+
+    Raises:
+        InputError: one is missing, or ``weights`` is neither.
+    """
     folder = Path(weights).expanduser()
     if folder.is_dir():
         absent = [name for name in FILES if not (folder / name).is_file()]
         if absent:
             raise InputError(f"{weights}: {' and '.join(absent)} is missing; give a folder with {' and '.join(FILES)}.")
-        return folder / FILES[0], folder / FILES[1]
+        return tuple(folder / name for name in FILES)
     if folder.exists() or weights.startswith((".", "/", "~")) or weights.count("/") != 1:
         raise InputError(
             f"{weights}: is no folder with weights of DUSt3R; give one with {' and '.join(FILES)}, or a hub id such as "
             f"{Dust3rSettings().weights}."
         )
+    return ()
+
+
+def _files(weights: str) -> tuple[Path, ...]:
+    files = local_files(weights)
+    if files:
+        return files
     hub = import_module("huggingface_hub")
     try:
-        config, state = (Path(hub.hf_hub_download(weights, name)) for name in FILES)
+        return tuple(Path(hub.hf_hub_download(weights, name)) for name in FILES)
     except Exception as error:  # no network, no such repository, no access: a dozen kinds of exception
         raise InputError(
             f"The weights {weights} cannot be had from the hub ({type(error).__name__}); download "
             f"{' and '.join(FILES)} elsewhere and give their folder as the engine's weights."
         ) from error
-    return config, state
 
 
 def _read(build: Any, config: Path, weights: Path, name: str) -> Any:

@@ -23,6 +23,9 @@ SAME = 0.02
 TICKS = 10
 """Steps of progress that the alignment of a window is reported in."""
 
+FAR = 1000.0
+"""Depth beyond so many median depths is no measurement, and would not fit into float16 in every unit."""
+
 _SUREST = 1e4  # a confidence beyond it says no more
 
 
@@ -126,7 +129,7 @@ def align_window(
     for v in range(len(pose)):
         mine = edges[:, 0] == v
         depth, chance = fused_depth(own[mine] * aligned.pair_scale[mine, None, None].astype(np.float32), own_sure[mine])
-        keep = (depth > 0) & (chance >= settings.min_confidence)
+        keep = (depth > 0) & (depth < FAR) & (chance >= settings.min_confidence)
         z[v], confidence[v] = np.where(keep, depth, 0), np.where(keep, np.maximum(chance, 1e-3), 0)
     return AlignedWindow(window, pose, z, confidence, aligned.error)
 
