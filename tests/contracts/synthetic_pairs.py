@@ -18,14 +18,17 @@ SIDE = 96  # as wide as the contract's pictures
 class SyntheticPairs:
     """A PairModel that knows the exact depth and cameras of ``truth`` and recognises its pictures.
 
-    noise: relative, of each pixel's depth; every directed pair has a random scale of its own. wrong: directed pairs
-    whose second view is put somewhere else, as surely as the others. sure: the confidence of what is right.
+    noise: relative, of each pixel's depth; every directed pair has a random scale of its own. bent: relative, of what
+    each prediction's depth is off by from side to side and from top to bottom. wrong: directed pairs whose first view
+    is turned upside down and whose second is put somewhere else, as surely as the others. sure: the confidence of what
+    is right.
     """
 
     def __init__(
         self,
         truth: Recording,
         noise: float = 0.01,
+        bent: float = 0.0,
         wrong: Sequence[tuple[int, int]] = (),
         sure: float = 6.0,
         image_size: int = SIDE,
@@ -34,7 +37,8 @@ class SyntheticPairs:
         assert truth.intrinsics is not None
         assert truth.world_from_camera is not None
         crop = crop_of(truth.size, image_size)
-        self.pose, self.noise, self.wrong, self.sure = truth.world_from_camera, noise, set(wrong), sure
+        self.pose, self.noise, self.bent = truth.world_from_camera, noise, bent
+        self.wrong, self.sure = set(wrong), sure
         self.index = {crop.cut(truth.color[i]).tobytes(): i for i in range(len(truth))}
         assert len(self.index) == len(truth), "two frames look the same"
         pixel = crop.pixels()
@@ -57,11 +61,13 @@ class SyntheticPairs:
         points, sure = [], []
         for v in (i, j):
             known = self.depth[v] > 0
-            z = np.where(known, self.depth[v] * (1 + self.noise * rng.standard_normal(known.shape)), 2.0)
+            off = self.noise * rng.standard_normal(known.shape)
+            off += self.bent * self.rays[..., :2] @ rng.standard_normal(2)
+            z = np.where(known, self.depth[v] * (1 + off), 2.0)
             motion = np.linalg.inv(self.pose[i]) @ self.pose[v]
             local = z[..., None] * self.rays @ motion[:3, :3].T + motion[:3, 3]
-            if v == j and (i, j) in self.wrong:
-                local = local[..., [1, 2, 0]] + [0.5, -1.0, 2.0]
+            if (i, j) in self.wrong:
+                local = local[..., [1, 2, 0]] + [0.5, -1.0, 2.0] if v == j else local[::-1, ::-1]
             points.append(unit * local)
             sure.append(np.where(known, self.sure, 1.0))
         return points[0], points[1], sure[0], sure[1]

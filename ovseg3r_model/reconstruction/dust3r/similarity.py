@@ -49,7 +49,7 @@ def inverse(given: Similarity) -> Similarity:
 def agreement(points: Float64, others: Float64, weight: Float64) -> float:
     """The weighted share of points (n,3) within 5 % of their distance to the origin from the others (n,3)."""
     close = np.linalg.norm(points - others, axis=1) <= CLOSE * np.linalg.norm(others, axis=1)
-    return float(weight @ close) / max(float(weight.sum()), 1e-300)
+    return float(weight[close].sum()) / max(float(weight.sum()), 1e-300)
 
 
 def focal_of(points: Float64, offset: Float64, weight: Float64) -> float:
