@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from ovseg3r_model.errors import InputError
 from ovseg3r_model.reconstruction.dust3r import model as network
 from ovseg3r_model.reconstruction.dust3r.crops import crop_of
 from ovseg3r_model.reconstruction.dust3r.engine import Dust3r
-from ovseg3r_model.reconstruction.dust3r.join import Link, place_windows
+from ovseg3r_model.reconstruction.dust3r.graph import Link, place_frames
 from ovseg3r_model.reconstruction.dust3r.model import PairPrediction
 from ovseg3r_model.reconstruction.dust3r.pairs import plan_windows
 from ovseg3r_model.reconstruction.dust3r.similarity import compose, fit_similarity, focal_of, inverse
@@ -26,16 +27,16 @@ from ovseg3r_model.settings import Dust3rSettings, ReconstructSettings
 from tests.contracts.reconstructor_contract import assert_same, without
 from tests.contracts.synthetic_pairs import SyntheticPairs, dust3r_settings, room
 
-ATE = 0.006
+ATE = 0.004
 """Metres, root mean square, on walks of 0.6 m (8 views) and 2 m (20 views) through a room; depth is 1 % noise."""
 
 
 @cache
 def reconstructed(
-    views: int, wrong: tuple[tuple[int, int], ...] = (), **changed: int
+    views: int, wrong: tuple[tuple[int, int], ...] = (), bent: float = 0.0, **changed: int
 ) -> tuple[Reconstruction, TrajectoryError, SyntheticPairs]:
     truth, plain = room(views)
-    pairs = SyntheticPairs(truth, wrong=wrong)
+    pairs = SyntheticPairs(truth, wrong=wrong, bent=bent)
     result = Dust3r(dust3r_settings(**changed), seed=0, load=lambda _: pairs).reconstruct(plain)
     assert truth.world_from_camera is not None
     return result, judge_trajectory(result.views.world_from_camera, truth.world_from_camera), pairs
@@ -60,11 +61,12 @@ def test_cameras_focal_length_and_depth_of_a_room() -> None:
     assert np.median(np.abs(ratio / np.median(ratio) - 1)) < 0.01
 
 
-def test_gradient_descent_betters_the_spanning_tree() -> None:
-    refined, _, _ = reconstructed(8)
-    tree, start, _ = reconstructed(8, iterations=0)
-    assert refined.quality["alignment_error"] < 0.9 * tree.quality["alignment_error"]
-    assert start.ate_rmse < ATE
+def test_gradient_descent_betters_the_start() -> None:
+    """Where every prediction is bent its own way by 3 %, as a network's are."""
+    (start, before), (refined, after) = (reconstructed(20, bent=0.03, iterations=n)[:2] for n in (0, 60))
+    assert refined.quality["alignment_error"] < 0.7 * start.quality["alignment_error"]
+    assert before.ate_rmse < 0.05
+    assert after.ate_rmse < 0.03
 
 
 def test_windows_are_as_exact_as_one_alignment() -> None:
@@ -191,7 +193,7 @@ def test_windows_cover_every_keyframe_once_and_share_views() -> None:
     windows = plan_windows(50, pairs, size=12, neighbours=1)
     kept = np.concatenate([w.views[w.kept] for w in windows])
     np.testing.assert_array_equal(kept, np.arange(50))
-    for a, b in zip(windows, windows[1:], strict=False):
+    for a, b in pairwise(windows):
         assert len(np.intersect1d(a.views, b.views)) >= 3
     assert max(len(w.views) for w in windows) <= 15
     last = next(w for w in windows if 41 in w.views and 0 in w.views)
@@ -209,10 +211,10 @@ def test_a_loop_spreads_what_does_not_fit() -> None:
         true.append(Similarity(1 + 0.1 * k, turn, rng.normal(size=3)))
     chain = [Link(k, k + 1, compose(drift, compose(inverse(true[k]), true[k + 1])), 1.0) for k in range(5)]
     loop = Link(0, 5, compose(inverse(true[0]), true[5]), 1.0)
-    without_loop, with_loop = place_windows(6, chain), place_windows(6, [*chain, loop])
+    without_loop, with_loop = place_frames(6, chain), place_frames(6, [*chain, loop])
     assert without_loop[5].scale == pytest.approx(true[5].scale * 1.02**5)
     assert with_loop[5].scale == pytest.approx(true[5].scale * 1.02 ** (5 / 6))
-    exact = place_windows(6, [Link(k, k + 1, compose(inverse(true[k]), true[k + 1]), 1.0) for k in range(5)] + [loop])
+    exact = place_frames(6, [Link(k, k + 1, compose(inverse(true[k]), true[k + 1]), 1.0) for k in range(5)] + [loop])
     for got, wanted in zip(exact, true, strict=True):
         np.testing.assert_allclose(got.rotation, wanted.rotation, atol=1e-9)
         np.testing.assert_allclose(got.translation, wanted.translation, atol=1e-9)
@@ -220,7 +222,7 @@ def test_a_loop_spreads_what_does_not_fit() -> None:
 
 def test_closed_forms_bear_a_minority_of_wrong_points() -> None:
     rng = np.random.default_rng(1)
-    source = rng.normal(size=(500, 3)) + [0, 0, 4]
+    source = rng.normal((0, 0, 4), size=(500, 3))
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     turn *= np.sign(np.linalg.det(turn))
     true = Similarity(2.5, turn, np.array([1.0, -2.0, 0.5]))

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.reconstruction.dust3r.crops import Crop, crop_of
-from ovseg3r_model.reconstruction.dust3r.join import HOLDS, link_windows, place_windows
+from ovseg3r_model.reconstruction.dust3r.graph import HOLDS, place_frames
+from ovseg3r_model.reconstruction.dust3r.join import link_windows
 from ovseg3r_model.reconstruction.dust3r.model import LICENCE, PairModel, load_pair_model
 from ovseg3r_model.reconstruction.dust3r.pairs import pair_graph, plan_windows
 from ovseg3r_model.reconstruction.dust3r.similarity import compose, focal_of
@@ -155,7 +156,7 @@ def _together(windows: list[AlignedWindow], crop: Crop, intrinsics: Float64, rec
     count, at = len(recording), sampled(crop)
     rays = rays_at(crop, intrinsics, at)
     links = link_windows(windows, at, rays)
-    places = place_windows(len(windows), links)
+    places = place_frames(len(windows), links)
     pose = np.tile(np.eye(4), (count, 1, 1))
     shape = (count, crop.resized[1], crop.resized[0])
     z, confidence = np.zeros(shape, np.float16), np.zeros(shape, np.float16)

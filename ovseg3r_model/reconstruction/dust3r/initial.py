@@ -1,11 +1,12 @@
-"""Where the global alignment starts: a spanning tree of the pairs that can be trusted, by closed forms alone."""
+"""Where the global alignment starts: the views placed by the pairs that can be trusted, by closed forms alone."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
+from scipy.sparse.csgraph import minimum_spanning_tree
 
+from ovseg3r_model.reconstruction.dust3r.graph import HOLDS, Link, place_frames
 from ovseg3r_model.reconstruction.dust3r.similarity import CLOSE, agreement, compose, fit_similarity, inverse
 from ovseg3r_model.reconstruction.judge import Similarity
 from ovseg3r_model.records import Float32, Float64, Int64
@@ -46,9 +47,10 @@ class Alignment:
 
 
 def initial_alignment(maps: Pointmaps, views: int) -> Alignment:
-    """Every pair says how its two views lie to one another. A pair counts by its confidence, times the share of points
-    that come back to where they were once carried over and back by its two predictions: two predictions that are wrong
-    hardly ever are so in the same way. The best spanning tree of these pairs places the views.
+    """Every pair says how its two views lie to one another; it holds by the share of points that come back to where
+    they were once carried over and back by its two predictions: two that are wrong hardly ever are so in the same way.
+    The best spanning tree, by this share times confidence, keeps all views together (as upstream does, which stops
+    there); all other pairs that hold are then averaged with it, which halves the error where predictions are bent.
     """
     own = [_own_map(maps, v) for v in range(views)]
     point = [maps.points[e, 0].astype(np.float64) for e in own]
@@ -59,24 +61,24 @@ def initial_alignment(maps: Pointmaps, views: int) -> Alignment:
         target, sure = ratio[e] * maps.points[e, 1].astype(np.float64), np.sqrt(weight[j] * maps.confidence[e, 1])
         moves.append(fit_similarity(point[j], target, sure))
         fits.append(agreement(moves[e].points(point[j]), target, sure))
-    score = np.empty(len(maps.edges) // 2)
+    score, holds = np.empty(len(maps.edges) // 2), np.empty(len(maps.edges) // 2)
     for k in range(len(score)):
         i = int(maps.edges[2 * k, 0])
         back = compose(moves[2 * k], moves[2 * k + 1]).points(point[i])
-        score[k] = maps.confidence[2 * k : 2 * k + 2].mean() * agreement(back, point[i], weight[i])
+        holds[k] = agreement(back, point[i], weight[i])
+        score[k] = maps.confidence[2 * k : 2 * k + 2].mean() * holds[k]
     cost = 1 / np.maximum(score, _HARDLY * max(float(score.max()), _HARDLY))
     first, second = maps.edges[::2].T
-    graph = csr_matrix((cost, (first, second)), shape=(views, views))
-    tree = minimum_spanning_tree(graph)
-    order, before = breadth_first_order(tree, int(np.argmax(np.bincount(maps.edges.ravel()))), directed=False)
-    number = {(int(i), int(j)): e for e, (i, j) in enumerate(maps.edges)}
-    placed = {int(order[0]): Similarity(1.0, np.eye(3), np.zeros(3))}
-    for j in order[1:].tolist():
-        i = int(before[j])
-        there, back_again = number[i, j], number[j, i]
-        move = moves[there] if fits[there] >= fits[back_again] else inverse(moves[back_again])
-        placed[j] = compose(placed[i], move)
-    return _normalised(maps, [placed[v] for v in range(views)], point, ratio)
+    tree = minimum_spanning_tree(csr_matrix((cost, (first, second)), shape=(views, views))).tocoo()
+    in_tree = {(int(i), int(j)) for i, j in zip(tree.row, tree.col, strict=True)}
+    links = []
+    for k, (i, j) in enumerate(maps.edges[::2].tolist()):
+        if holds[k] >= HOLDS:
+            links += [Link(i, j, moves[2 * k], holds[k]), Link(j, i, moves[2 * k + 1], holds[k])]
+        elif (i, j) in in_tree:  # one of its ways may still be right
+            better = fits[2 * k] >= fits[2 * k + 1]
+            links.append(Link(i, j, moves[2 * k] if better else inverse(moves[2 * k + 1]), holds[k]))
+    return _normalised(maps, place_frames(views, links), point, ratio)
 
 
 def _normalised(maps: Pointmaps, placed: list[Similarity], point: list[Float64], ratio: Float64) -> Alignment:
