@@ -8,7 +8,7 @@ from ovseg3r_model.reconstruction.judge import Similarity
 from ovseg3r_model.records import Float64
 
 HOLDS = 0.5
-"""A link that a smaller share of the common points agrees with is used only where nothing else holds frames together."""
+"""A link that a smaller share of the common points agrees with is used only where there is nothing else."""
 
 
 @dataclass(frozen=True)

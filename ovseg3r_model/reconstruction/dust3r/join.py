@@ -1,4 +1,4 @@
-"""Windows that were aligned apart, in one frame: a graph of the similarities that their shared views give."""
+"""How windows that were aligned apart lie to one another: by the points of the views that they share."""
 
 import numpy as np
 
