@@ -31,6 +31,17 @@ ATE = 0.004
 """Metres, root mean square, on walks of 0.6 m (8 views) and 2 m (20 views) through a room; depth is 1 % noise."""
 
 
+class TornPairs(SyntheticPairs):
+    """Sees depth that grows tenfold from left to right wherever it looks at nothing but the end of the video."""
+
+    def _pair(self, i: int, j: int) -> tuple[np.ndarray, ...]:
+        first, second, *sure = super()._pair(i, j)
+        if min(i, j) >= 6:
+            ramp = np.geomspace(0.3, 3, first.shape[1])[:, None]
+            first, second = first * ramp, second * ramp
+        return first, second, sure[0], sure[1]
+
+
 @cache
 def reconstructed(
     views: int, wrong: tuple[tuple[int, int], ...] = (), bent: float = 0.0, **changed: int
@@ -75,6 +86,15 @@ def test_windows_are_as_exact_as_one_alignment() -> None:
     assert error.ate_rmse < ATE
     assert focal_error(result, room(20)[0]) < 0.02
     assert all((j, i) in pairs.calls for i, j in pairs.calls), "pairs go both ways"
+
+
+def test_windows_that_do_not_fit_are_told_of() -> None:
+    truth, plain = room(20)
+    engine = Dust3r(dust3r_settings(window=8, iterations=2, loop_neighbours=0), seed=0, load=lambda _: TornPairs(truth))
+    result = engine.reconstruct(plain)
+    assert result.quality["window_agreement"] < 0.5
+    assert any("after keyframe 7 hardly fit" in note for note in result.notes)
+    assert not any("fit together" in note for note in reconstructed(20, window=8)[0].notes)
 
 
 @pytest.mark.parametrize("wrong", [((2, 3),), ((2, 3), (6, 5))])

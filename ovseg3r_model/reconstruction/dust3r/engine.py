@@ -207,7 +207,7 @@ def _together(windows: list[AlignedWindow], crop: Crop, intrinsics: Float64, rec
             "depth_coverage": float((z > 0).mean()),
         },
         notes=tuple(
-            f"The parts of the video before and after keyframe {windows[link.second].window.views[-1]} hardly fit "
+            f"The parts of the video before and after keyframe {windows[link.first].window.views[-1]} hardly fit "
             "together; take more keyframes there."
             for link in loose
         ),
