@@ -10,7 +10,9 @@ Store = Annotated[
     typer.Option("--store", envvar="OVSEG3R_STORE", help="Folder or URL of the store [default: ovseg3r-store]."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Reconstruct = Annotated[str | None, typer.Option(help="Reconstruction engine: auto, posed-rgbd, colmap, imported.")]
+Reconstruct = Annotated[
+    str | None, typer.Option(help="Engine: auto, posed-rgbd, colmap, imported, dust3r (non-commercial).")
+]
 Reconstruction = Annotated[str | None, typer.Option(help="Another system's reconstruction, for imported.")]
 MinRegistered = Annotated[
     float | None, typer.Option(help="Smallest share of keyframes that must get a camera [default: 0.5].")

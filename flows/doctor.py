@@ -107,6 +107,16 @@ def _server() -> list[Finding]:
 def _engines() -> list[Finding]:
     return [
         Finding("Reconstruction: posed-rgbd", "ready", True, False, "needs depth and poses; no weights"),
+        _dust3r(),
         Finding("Segmentation: imported", "ready", True, False, "needs --masks; no weights"),
         Finding("Segmentation: regions", "ready", True, False, "for trying things out; no weights"),
     ]
+
+
+def _dust3r() -> Finding:
+    from ovseg3r_model.reconstruction.dust3r.model import INSTALL, LICENCE, installed
+
+    package = installed()
+    if package is None:
+        return Finding("Reconstruction: dust3r", "not installed", False, False, f"{INSTALL} ({LICENCE})")
+    return Finding("Reconstruction: dust3r", f"{package} is installed", True, False, f"needs weights; {LICENCE}")

@@ -60,14 +60,42 @@ class DenseSettings(Settings):
     min_confidence: float = Field(0.3, ge=0, le=1, description="Less confident depth is left out.")
 
 
-ReconstructEngine = Literal["auto", "posed-rgbd", "colmap", "imported"]
+class Dust3rSettings(Settings):
+    """The learned engine: pointmaps of pairs of pictures from DUSt3R, put together by our own global alignment."""
+
+    weights: str = Field(
+        "naver/DUSt3R_ViTLarge_BaseDecoder_512_dpt",
+        description="Hub id, or folder with config.json and model.safetensors. DUSt3R's code and weights are "
+        "CC BY-NC-SA 4.0: for non-commercial use only.",
+    )
+    device: str = Field("auto", description="auto (CUDA where there is one), cpu, or a torch device such as cuda:0.")
+    image_size: int = Field(
+        512,
+        ge=32,
+        multiple_of=16,
+        description="Longer side of the pictures that the network sees, pixels: what its weights are trained for, "
+        "512 or 224 (which sees the middle square).",
+    )
+    neighbours: int = Field(3, ge=1, description="Each keyframe is paired with that many after it.")
+    loop_neighbours: int = Field(
+        2, ge=0, description="And with that many similar ones from elsewhere in the video (loop closure)."
+    )
+    window: int = Field(
+        24, ge=4, description="Keyframes aligned at a time; memory grows with it, and not with the video."
+    )
+    batch: int = Field(2, ge=1, description="Pairs, each both ways, in the network at a time.")
+    iterations: int = Field(300, ge=0, description="Steps of the global alignment's gradient descent.")
+    min_confidence: float = Field(0.5, ge=0, le=1, description="Less confident depth is left out.")
+
+
+ReconstructEngine = Literal["auto", "posed-rgbd", "colmap", "dust3r", "imported"]
 
 
 class ReconstructSettings(Settings):
     engine: ReconstructEngine = Field(
         "auto",
         description="auto: imported where a reconstruction is given, posed-rgbd where the source has depth and poses, "
-        "else colmap.",
+        "else colmap. dust3r, the learned one, is for non-commercial use only (CC BY-NC-SA 4.0).",
     )
     reconstruction: str | None = Field(
         None, description="For imported: the folder or file that another system's reconstruction is in."
@@ -100,6 +128,7 @@ class ReconstructSettings(Settings):
     )
     sfm: SfmSettings = SfmSettings()
     dense: DenseSettings = DenseSettings()
+    dust3r: Dust3rSettings = Dust3rSettings()
 
 
 class SegmentSettings(Settings):

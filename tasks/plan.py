@@ -89,5 +89,5 @@ def _reconstruct(settings: PipelineSettings, posed_depth: bool) -> dict[str, Any
     if given.scale_from is not None and given.scale_from.startswith("positions:"):
         config["scale_from"] = "positions"
     if engine != "posed-rgbd":
-        config |= {"seed": settings.seed, "inputs_digest": reconstruction.inputs_digest(given)}
+        config |= {"seed": settings.seed, "inputs_digest": reconstruction.inputs_digest(given, engine)}
     return config

@@ -24,9 +24,10 @@ def no_progress(done: int, total: int) -> None:
 
 
 UNUSED: dict[ReconstructEngine, frozenset[str]] = {
-    "posed-rgbd": frozenset({"scale_from", "sfm", "dense"}),
-    "colmap": frozenset({"min_depth", "max_depth", "edge_ratio"}),
-    "imported": frozenset({"min_depth", "max_depth", "sfm"}),
+    "posed-rgbd": frozenset({"scale_from", "sfm", "dense", "dust3r"}),
+    "colmap": frozenset({"min_depth", "max_depth", "edge_ratio", "dust3r"}),
+    "imported": frozenset({"min_depth", "max_depth", "sfm", "dust3r"}),
+    "dust3r": frozenset({"min_depth", "max_depth", "edge_ratio", "sfm", "dense"}),
 }
 """Settings that make no difference to an engine."""
 
@@ -73,6 +74,10 @@ def build_reconstructor(settings: ReconstructSettings, recording: Recording, see
         from ovseg3r_model.reconstruction.imported.engine import Imported
 
         return Imported(settings, Path(settings.reconstruction))
+    if engine == "dust3r":
+        from ovseg3r_model.reconstruction.dust3r.engine import Dust3r
+
+        return Dust3r(settings, seed)
     if not posed:
         raise InputError(
             f"This source (read as {recording.source_format}) has no depth with poses, which posed-rgbd needs; leave "
@@ -104,7 +109,7 @@ def check_settings(settings: ReconstructSettings, engine: ReconstructEngine) -> 
             )
 
 
-def inputs_digest(settings: ReconstructSettings) -> str | None:
+def inputs_digest(settings: ReconstructSettings, engine: ReconstructEngine) -> str | None:
     """sha256, in hex, over the content of the files besides the source that decide what the engine gives; None where
     there are none.
 
@@ -125,6 +130,12 @@ def inputs_digest(settings: ReconstructSettings) -> str | None:
         from ovseg3r_model.reconstruction.imported.detect import content_digest
 
         digests.append(content_digest(Path(settings.reconstruction)))
+    if engine == "dust3r":
+        from ovseg3r_model.reconstruction.dust3r.model import local_files
+
+        for path in local_files(settings.dust3r.weights):
+            with path.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     if len(digests) < 2:
         return digests[0] if digests else None
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()

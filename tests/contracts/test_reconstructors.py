@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.reconstruction.dust3r.engine import Dust3r
 from ovseg3r_model.reconstruction.imported.engine import Imported
 from ovseg3r_model.reconstruction.posed_rgbd import PosedRgbd
 from ovseg3r_model.reconstruction.protocol import Reconstructor, build_reconstructor
 from ovseg3r_model.records import Reconstruction, Recording, color_alone
 from ovseg3r_model.settings import ReconstructSettings
 from tests.contracts.reconstructor_contract import ReconstructorContract, reprojection, room_recording, without
+from tests.contracts.synthetic_pairs import SyntheticPairs, dust3r_settings, room
 from tests.given_reconstructions import write_views
 
 NO_DEPTH = ("depth", "depth_size", "depth_intrinsics", "color_from_depth")
@@ -104,6 +106,31 @@ class TestImported(ReconstructorContract):
     def test_frames_without_a_view_are_left_out(self, result: Reconstruction) -> None:
         assert result.keyframes is not None
         np.testing.assert_array_equal(result.keyframes, [0, 1, 2, 3, 5, 6, 7])
+
+
+class TestDust3r(ReconstructorContract):
+    """With exact pointmaps, noise and scales added, in the place of the pretrained network."""
+
+    def build(self) -> Reconstructor:
+        truth, _ = room()
+        return Dust3r(dust3r_settings(), seed=0, load=lambda _: SyntheticPairs(truth))
+
+    def recording(self) -> Recording:
+        return room()[1]
+
+    def insufficient(self) -> list[Recording]:
+        return [room(views=1)[1]]
+
+    def test_says_what_may_be_done_with_it(self, result: Reconstruction) -> None:
+        assert any("CC BY-NC-SA 4.0" in note for note in result.notes)
+        assert any("scale is unknown" in note for note in result.notes)
+        assert not result.scale_known
+
+    def test_refuses_where_the_network_is_sure_of_nothing(self) -> None:
+        truth, plain = room()
+        unsure = Dust3r(dust3r_settings(), seed=0, load=lambda _: SyntheticPairs(truth, sure=1.0))
+        with pytest.raises(InputError, match=r"sure of hardly any pixel.*[.]$"):
+            unsure.reconstruct(plain)
 
 
 @pytest.mark.parametrize("engine", ["auto", "posed-rgbd"])

@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import cv2
+import numpy as np
 import pytest
 
 from tests.end_to_end.conftest import Cli, Finished
@@ -32,8 +34,16 @@ def _text_as_video(target: Path, room: Path) -> Path:
     return video
 
 
-def _video_without_depth(target: Path, room: Path) -> Path:
-    return Path(shutil.copy(room.with_name("video.mp4"), target.with_suffix(".mp4")))
+def _video_of_a_wall(target: Path, room: Path) -> Path:
+    video = target.with_suffix(".mp4")
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for k in range(20):
+            wall = np.full((120, 160, 3), 180 + k % 3, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(wall, format="rgb24")))
+        container.mux(stream.encode())
+    return video
 
 
 def _missing_pose(target: Path, room: Path) -> Path:
@@ -68,7 +78,7 @@ BROKEN: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "empty-folder": (_empty_folder, "is empty"),
     "truncated-video": (_truncated_video, "cut off"),
     "text-as-video": (_text_as_video, "no video"),
-    "video-without-depth": (_video_without_depth, "no depth"),
+    "video-of-a-wall": (_video_of_a_wall, "hardly any texture"),
     "missing-pose": (_missing_pose, "is missing"),
     "nan-pose": (_nan_pose, "NaN"),
     "odd-depth": (_odd_depth, "160x100"),

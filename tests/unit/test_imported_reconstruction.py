@@ -513,19 +513,20 @@ def test_the_digest_is_the_contents(room: Recording, tmp_path: Path):
     write_nerfstudio(tmp_path / "nerfstudio", room)
     seen = set()
     for folder in ("views", "colmap", "nerfstudio"):
-        first = inputs_digest(ReconstructSettings(reconstruction=str(tmp_path / folder)))
+        first = inputs_digest(ReconstructSettings(reconstruction=str(tmp_path / folder)), "imported")
         shutil.copytree(tmp_path / folder, tmp_path / "copy" / folder)
         (tmp_path / "copy" / folder / "notes.txt").write_text("nobody reads this")
         copied = ReconstructSettings(reconstruction=str(tmp_path / "copy" / folder))
-        assert inputs_digest(copied) == first
+        assert inputs_digest(copied, "imported") == first
         changed = max(p for p in (tmp_path / "copy" / folder).rglob("*") if p.suffix in (".npz", ".npy"))
         changed.write_bytes(changed.read_bytes()[:-1] + b"!")
-        assert inputs_digest(copied) != first
-        seen |= {first, inputs_digest(copied)}
+        assert inputs_digest(copied, "imported") != first
+        seen |= {first, inputs_digest(copied, "imported")}
     csv = tmp_path / "positions.csv"
     csv.write_text("a,1,2,3\n")
     for reconstruction in (None, str(tmp_path / "views")):
-        seen.add(inputs_digest(ReconstructSettings(reconstruction=reconstruction, scale_from=f"positions:{csv}")))
+        settings = ReconstructSettings(reconstruction=reconstruction, scale_from=f"positions:{csv}")
+        seen.add(inputs_digest(settings, "imported"))
     assert len(seen) == 8
     assert all(digest and len(digest) == 64 for digest in seen)
 
