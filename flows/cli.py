@@ -248,7 +248,9 @@ def demo(
     views: Annotated[int, typer.Option(min=8, max=1000, help="Frames of the walk through the room.")] = 90,
     as_json: options.Json = False,
 ) -> None:
-    """Make a furnished room, film it, label the film from imperfect masks, and score the labels against the truth."""
+    """Make a furnished room, film it, label the video from imperfect masks, and score the labels against the truth,
+    beside those made with the true depth.
+    """
     with errors_for_people():
         from flows.local_server import prefect_server
 

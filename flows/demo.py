@@ -1,4 +1,4 @@
-"""The demo: a synthetic room, filmed, labelled through the real flow, scored against its exact truth."""
+"""The demo: a synthetic room, filmed, labelled from the video through the real flow, scored against its exact truth."""
 
 import json
 import shutil
@@ -7,21 +7,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flows.generate_labels import run
 from flows.settings import LabelParameters
 from ovseg3r_model import pictures
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.evaluation import lift_quality, superpoint_quality
-from ovseg3r_model.records import Int32, LabelledScene
+from ovseg3r_model.reconstruction.judge import judge_trajectory
+from ovseg3r_model.records import Float64, Int32, LabelledScene
 from ovseg3r_model.rooms import MaskErrors, Room, make_room, write_room
 from ovseg3r_model.settings import IngestSettings, PipelineSettings, SegmentSettings, SuperpointSettings
+from ovseg3r_model.sources import open_recording
 from ovseg3r_model.superpoints import geometry_superpoints, instance_superpoints, knn_edges
+from storage.catalog_rows import CatalogRow
 from storage.scene_store import SceneStore
 from storage.store import Store
 from tasks.progress import announce, of_scene
-
-DEPTH_NOISE = 0.0015
-"""Of the room's depth camera: sigma in metres at one metre, growing with the square of the distance, as a Kinect's."""
 
 MASK_ERRORS = MaskErrors(
     dilate=0.25, dilate_px=2, erode=0.25, erode_px=2, miss=0.1, split=0.04, merge=0.04, wrong_name=0.06
@@ -29,9 +31,13 @@ MASK_ERRORS = MaskErrors(
 """About what a good open-vocabulary 2D model gets wrong."""
 
 
+VIDEO, RGBD = "from the video alone", "with true depth and poses"
+"""The two ways that the same film is labelled."""
+
+
 def run_demo(folder: Path, seed: int, views: int) -> dict[str, Any]:
-    """Makes, films, labels and scores room ``seed``; the report as JSON values. What is there already is not made
-    again.
+    """Makes and films room ``seed``, labels it from the video alone and, for comparison, with the true depth and poses,
+    and scores both; the report as JSON values. What is there already is not made again.
 
     Raises:
         InputError: the folder cannot be written, or the labelling fails for a reason the user can mend.
@@ -44,33 +50,49 @@ def run_demo(folder: Path, seed: int, views: int) -> dict[str, Any]:
     segment = SegmentSettings(engine="imported", masks=str(files / "masks.json"))
     pipeline = PipelineSettings(ingest=IngestSettings(max_views=views), segment=segment, seed=seed)
     scene_id = f"demo-room-{seed}"
-    (result,) = run(
-        LabelParameters(sources=(str(files / "recording"),), store=str(store), scene_id=scene_id, pipeline=pipeline)
-    )
+    poses = open_recording(files / "recording").world_from_camera
+    if poses is None:
+        raise ValueError(f"{files}: the room's recording lost its poses")
+    report: dict[str, Any] = {
+        "seed": seed,
+        "objects": len(room.instances),
+        "flat_objects": sum(i.flat for i in room.instances),
+        "filming": filming,
+        "store": str(store),
+        "scores": {},
+    }
+    drawn = []
+    for way, source, name in ((VIDEO, "video.mp4", scene_id), (RGBD, "recording", f"{scene_id}-rgbd")):
+        row = _labelled(files / source, name, store, pipeline)
+        scene = SceneStore(Store.open(store)).read(name, row.digest).scene
+        truth, geometry = _against(room, scene, poses)
+        report["scores"][way] = {
+            "scene": {n: getattr(row, n) for n in ("scene_id", "views", "points", "instances", "superpoints")},
+            "timings": row.timings,
+            "geometry": geometry,
+            **_score(room, scene, truth, pipeline.superpoints),
+        }
+        if way == VIDEO:
+            drawn = _draw(scene, truth, pipeline.superpoints, store, name, row.digest, folder)
+    report["pictures"] = drawn
+    report["seconds"] = time.perf_counter() - start
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def _labelled(source: Path, scene_id: str, store: Path, pipeline: PipelineSettings) -> CatalogRow:
+    (result,) = run(LabelParameters(sources=(str(source),), store=str(store), scene_id=scene_id, pipeline=pipeline))
     if result.row is None:
         raise (
             InputError(f"The demo's scene was not published: {result.message}")
             if result.status == "bad-input"
             else RuntimeError(result.message)
         )
-    scene = SceneStore(Store.open(store)).read(scene_id, result.row.digest).scene
-    report = {
-        "seed": seed,
-        "objects": len(room.instances),
-        "flat_objects": sum(i.flat for i in room.instances),
-        "scene": {n: getattr(result.row, n) for n in ("scene_id", "views", "points", "instances", "superpoints")},
-        "timings": {"room": filming, **result.row.timings},
-        "store": str(store),
-    }
-    report |= _score(room, scene, pipeline.superpoints)
-    report["pictures"] = _draw(room, scene, pipeline.superpoints, store, scene_id, result.row.digest, folder)
-    report["seconds"] = time.perf_counter() - start
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    return report
+    return result.row
 
 
 def _film(room: Room, folder: Path, views: int) -> Path:
-    """The folder with the room's recording and masks; one that a killed run left unfinished is made anew."""
+    """The folder with the room's recording, video and masks; one that a killed run left unfinished is made anew."""
     done = folder / "done"
     if not done.exists():
         try:
@@ -78,7 +100,7 @@ def _film(room: Room, folder: Path, views: int) -> Path:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with of_scene(folder.name):
                 write_room(
-                    room, folder, "7scenes", views, room.seed, MASK_ERRORS, DEPTH_NOISE, jpeg=True,
+                    room, folder, "7scenes", views, room.seed, MASK_ERRORS, video=True, jpeg=True,
                     progress=lambda n, of: announce("film", n, of),
                 )  # fmt: skip
             done.touch()
@@ -89,9 +111,25 @@ def _film(room: Room, folder: Path, views: int) -> Path:
     return folder
 
 
-def _score(room: Room, scene: LabelledScene, settings: SuperpointSettings) -> dict[str, Any]:
+def _against(room: Room, scene: LabelledScene, poses: Float64) -> tuple[Int32, dict[str, float]]:
+    """The true instance (N,) of each point, and how far the reconstruction is off, once the best similarity has carried
+    its cameras to the true ones (F,4,4)."""
+    rec = scene.reconstruction
+    error = judge_trajectory(rec.views.world_from_camera, poses[rec.views.frame])
+    xyz = error.alignment.points(rec.points.xyz.astype(np.float64))
+    away = room.distance(xyz)
+    return room.label_points(xyz), {
+        "registered_share": len(rec.views) / len(poses),
+        "ate_m": error.ate_rmse,
+        "rotation_deg": error.rotation_median,
+        "point_error_median_m": float(np.median(away)),
+        "point_error_p95_m": float(np.percentile(away, 95)),
+        "voxel_m": error.scale * rec.voxel_size,
+    }
+
+
+def _score(room: Room, scene: LabelledScene, truth: Int32, settings: SuperpointSettings) -> dict[str, Any]:
     points, correspondence = scene.reconstruction.points, scene.reconstruction.correspondence
-    truth = room.label_points(points.xyz)
     edges = knn_edges(points.xyz, settings.neighbours)
     flat = [i.id for i in room.instances if i.flat]
     names = [scene.instances.label_names[k] for k in scene.instances.label]
@@ -112,8 +150,8 @@ def _score(room: Room, scene: LabelledScene, settings: SuperpointSettings) -> di
 
 
 def _draw(
-    room: Room,
     scene: LabelledScene,
+    truth: Int32,
     settings: SuperpointSettings,
     store: Path,
     scene_id: str,
@@ -128,7 +166,7 @@ def _draw(
 
     drawn = SceneStore(Store.open(store)).pictures(scene_id, digest)
     drawn["superpoints-geometry-only.png"] = cloud(geometry_superpoints(rec.points, settings) + 1)
-    drawn["truth.png"] = cloud(room.label_points(rec.points.xyz))
+    drawn["truth.png"] = cloud(truth)
     target = folder / "pictures"
     target.mkdir(exist_ok=True)
     for name, data in drawn.items():

@@ -250,33 +250,47 @@ def show_findings(findings: "Sequence[Finding]") -> None:
 def show_demo(report: dict[str, Any]) -> None:
     """The demo's scores and where its pictures are."""
     console = _console()
-    scene = report["scene"]
     console.print(
-        f"\nRoom {report['seed']}: {report['objects']} objects ({report['flat_objects']} of them flat), "
-        f"{scene['views']} views, {scene['points']:,} points, {scene['instances']:,} 2D instances",
+        f"\nRoom {report['seed']}: {report['objects']} objects ({report['flat_objects']} of them flat), filmed in "
+        f"{report['filming']:.0f} s; {report['seconds']:.0f} s in all",
         highlight=False,
         soft_wrap=True,
     )
     timing = Table(title="Seconds per stage")
-    for name in report["timings"]:
+    scored = report["scores"]
+    timing.add_column("labelled")
+    for name in next(iter(scored.values()))["timings"]:
         timing.add_column(name, justify="right")
-    timing.add_row(*(f"{seconds:.1f}" for seconds in report["timings"].values()))
-    console.print(timing)
+    geometry = Table(title="Reconstruction against the room's truth")
+    for name in ("labelled", "views", "points", "cameras off by", "points off by (median)", "points off by (95 %)"):
+        geometry.add_column(name, justify="right" if name != "labelled" else "left")
     table = Table(title="Superpoints against the room's truth")
-    for name in ("", "superpoints", "purity", "boundary recall", "oracle AP", "oracle AP, flat objects"):
-        table.add_column(name, justify="right" if name else "left")
-    for name, q in report["superpoints"].items():
-        figures = (q["purity"], q["boundary_recall"], q["oracle_ap"], q["oracle_ap_flat"])
-        table.add_row(name, f"{q['superpoints']:,}", *(f"{100 * x:.1f}" for x in figures))
-    console.print(table)
-    lifted = report["lifted"]
-    console.print(
-        f"Lifted annotation: {lifted['accuracy']:.1%} of the labelled observations on the right object, "
-        f"{lifted['name_accuracy']:.1%} with a right name; {lifted['recall']:.1%} of the objects' observations "
-        "rightly labelled",
-        highlight=False,
-        soft_wrap=True,
-    )
+    for name in ("labelled", "rule", "superpoints", "purity", "boundary recall", "oracle AP", "oracle AP, flat"):
+        table.add_column(name, justify="left" if name in ("labelled", "rule") else "right")
+    lifted = Table(title="Lifted annotation against the room's truth")
+    for name in (
+        "labelled",
+        "2D instances",
+        "on the right object",
+        "with a right name",
+        "of the objects' observations",
+    ):
+        lifted.add_column(name, justify="right" if name != "labelled" else "left")
+    for way, found in scored.items():
+        scene, off, lift = found["scene"], found["geometry"], found["lifted"]
+        timing.add_row(way, *(f"{seconds:.1f}" for seconds in found["timings"].values()))
+        lengths = (off["ate_m"], off["point_error_median_m"], off["point_error_p95_m"])
+        geometry.add_row(
+            way, str(scene["views"]), f"{scene['points']:,}", *(f"{100 * length:.2f} cm" for length in lengths)
+        )
+        for rule, q in found["superpoints"].items():
+            figures = (q["purity"], q["boundary_recall"], q["oracle_ap"], q["oracle_ap_flat"])
+            table.add_row(way, rule, f"{q['superpoints']:,}", *(f"{100 * x:.1f}" for x in figures))
+        table.add_section()
+        shares = (lift["accuracy"], lift["name_accuracy"], lift["recall"])
+        lifted.add_row(way, f"{scene['instances']:,}", *(f"{share:.1%}" for share in shares))
+    for each in (timing, geometry, table, lifted):
+        console.print(each)
     console.print("Pictures:")
     for path in report["pictures"]:
         console.print(f"  {path}", markup=False, highlight=False, soft_wrap=True)

@@ -106,11 +106,19 @@ def _server() -> list[Finding]:
 
 def _engines() -> list[Finding]:
     return [
+        Finding("Reconstruction: colmap", "ready", True, False, f"for plain video; no weights; depth on {_device()}"),
         Finding("Reconstruction: posed-rgbd", "ready", True, False, "needs depth and poses; no weights"),
+        Finding("Reconstruction: imported", "ready", True, False, "needs --reconstruction; no weights"),
         _dust3r(),
         Finding("Segmentation: imported", "ready", True, False, "needs --masks; no weights"),
         Finding("Segmentation: regions", "ready", True, False, "for trying things out; no weights"),
     ]
+
+
+def _device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
 
 
 def _dust3r() -> Finding:

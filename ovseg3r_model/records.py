@@ -49,6 +49,8 @@ class Recording:
     depth_intrinsics: (F,3,3) float64; given exactly when ``depth`` is.
     color_from_depth: (4,4) float64, colour-camera coordinates from depth-camera coordinates; the identity for
     registered depth.
+    focal_guess: focal length in pixels that the pictures' EXIF states, where the cameras are unknown: rounded, and of
+    the lens in general, so a value to start from; None where it states none.
     notes: what a user should know of how the source was read (frames left out, assumptions made), one sentence each.
     """
 
@@ -64,6 +66,7 @@ class Recording:
     depth_size: tuple[int, int] | None = None
     depth_intrinsics: Float64 | None = None
     color_from_depth: Float64 | None = None
+    focal_guess: float | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -223,6 +226,7 @@ def subset(recording: Recording, chosen: Sequence[int] | Int64) -> Recording:
         depth_size=recording.depth_size,
         depth_intrinsics=take(recording.depth_intrinsics),
         color_from_depth=recording.color_from_depth,
+        focal_guess=recording.focal_guess,
         notes=recording.notes,
     )
 
@@ -236,6 +240,7 @@ def color_alone(recording: Recording) -> Recording:
         time=recording.time,
         color=recording.color,
         size=recording.size,
+        focal_guess=recording.focal_guess,
     )
 
 

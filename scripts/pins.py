@@ -13,6 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
@@ -21,7 +22,7 @@ HEADER = """\
 # Every package that ovseg3r[dev] needs, directly or not, and what builds it: one set that was seen to work together.
 # Made by `make pins` (scripts/pins.py) from .venv on Python 3.11, held complete by `make lint`. To move one:
 #   .venv/bin/pip install --upgrade NAME && make pins && make lint test
-# torch, once needed, stays at an exact pin: a range brings several GB of CUDA packages.
+# torch stays at an exact pin: a range brings several GB of CUDA packages.
 """
 
 
@@ -55,7 +56,8 @@ def needed_pins(pins: dict[str, str]) -> dict[str, str]:
     needed = {}
     for name in closure(direct):
         installed = distribution(name)
-        needed[name] = f"{installed.name}=={installed.version}"
+        # the same version under another build's label ("+cpu") fits too
+        needed[name] = f"{installed.name}=={Version(installed.version).public}"
     for requirement in map(Requirement, project["build-system"]["requires"]):
         name = canonicalize_name(requirement.name)
         needed[name] = pins.get(name) or f"{requirement.name}=={distribution(name).version}"

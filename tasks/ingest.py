@@ -59,6 +59,7 @@ def load_recording(ref: StageRef) -> Recording:
         size=_size(attributes["size"]),
         depth=depth,
         depth_size=_size(attributes["depth_size"]) if has_depth else None,
+        focal_guess=attributes["focal_guess"],
         notes=tuple(attributes["notes"]),
         **optional,
     )
@@ -78,6 +79,7 @@ def _save(attempt: Attempt, recording: Recording) -> None:
             "names": list(recording.names),
             "size": list(recording.size),
             "depth_size": list(recording.depth_size or ()),
+            "focal_guess": recording.focal_guess,
             "notes": list(recording.notes),
         }
     )

@@ -50,7 +50,8 @@ def structure_from_motion(
     """Cameras and points of the keyframes ``recording``, in an arbitrary frame and unit.
 
     Intrinsics that the recording knows are kept; else one camera for all is estimated: focal length and radial
-    distortion, principal point in the middle. The same arguments give the same bits, whatever ``threads``.
+    distortion, principal point in the middle; the focal length starts at the recording's guess, if it has one. The
+    same arguments give the same bits, whatever ``threads``.
 
     Args:
         recording: keyframes of one place in time order.
@@ -131,6 +132,9 @@ class _Run:
         reader = pycolmap.ImageReaderOptions()
         reader.camera_model = "SIMPLE_RADIAL" if known is None else "PINHOLE"
         reader.default_focal_length_factor = FIELD_OF_VIEW
+        if self.recording.focal_guess is not None:
+            focal = float(self.recording.focal_guess * self.scale)
+            reader.camera_params = f"{focal!r},{self.size[0] / 2!r},{self.size[1] / 2!r},0"
         mode = pycolmap.CameraMode.SINGLE
         if known is not None:
             reader.camera_params = ",".join(map(repr, self._colmap_pinhole(known[0])))
@@ -183,7 +187,7 @@ class _Run:
             pairing.match_list_path.write_text("".join(f"{self.names[a]} {self.names[b]}\n" for a, b in chunk))
             pycolmap.match_image_pairs(self.database, options, pairing, verification, pycolmap.Device.cpu)
             self.steps.at(2, (start + len(chunk)) / len(pairs))
-        if self.recording.intrinsics is None:
+        if self.recording.intrinsics is None and self.recording.focal_guess is None:
             # The focal length from all pairs at once. Left to the mapper it drifts with the first few keyframes, which
             # on small pictures ends in a scene turned inside out.
             calibration = pycolmap.ViewGraphCalibrationOptions()

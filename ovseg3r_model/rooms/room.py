@@ -71,6 +71,12 @@ class Room:
         )
         return ids.astype(np.int32)
 
+    def distance(self, xyz: Float64 | Float32) -> Float32:
+        """(N,) float32 metres from each point (N,3) of the world to the nearest surface."""
+        query = o3d.core.Tensor.from_numpy(np.ascontiguousarray(xyz, np.float32))
+        away: Float32 = self.scene.compute_distance(query).numpy()
+        return away
+
     def mesh(self) -> tuple[Float32, Int32]:
         """Vertices (V,3) float32 and triangles (T,3) int32 of everything; flat things have no triangles of their
         own.

@@ -7,7 +7,7 @@ import numpy as np
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.records import Recording
 from ovseg3r_model.sources.files import PICTURE_SUFFIXES, frame_names, list_files
-from ovseg3r_model.sources.pictures import color_files
+from ovseg3r_model.sources.pictures import color_files, common_focal
 
 
 def recognises(folder: Path) -> bool:
@@ -20,8 +20,9 @@ def files(folder: Path) -> list[Path]:
 
 
 def read(folder: Path) -> Recording:
-    """Pictures in natural name order, turned upright by their EXIF orientation; no cameras, no clock. Hidden and
-    other files and sub-folders are ignored. Raises InputError: no pictures, unreadable headers, different sizes."""
+    """Pictures in natural name order, turned upright by their EXIF orientation; the focal length as EXIF states it, no
+    cameras, no clock. Hidden and other files and sub-folders are ignored. Raises InputError: no pictures, unreadable
+    headers, different sizes."""
     paths = files(folder)
     if not paths:
         raise InputError(f"{folder}: holds no pictures (jpg, png, webp, bmp, tif); give the folder that does.")
@@ -33,4 +34,5 @@ def read(folder: Path) -> Recording:
         time=np.full(len(paths), np.nan),
         color=color,
         size=color.size,
+        focal_guess=common_focal(paths, color.size),
     )

@@ -4,6 +4,7 @@ decoding it.
 The decoder is chosen by the file's first bytes, among the few formats named here; nothing is ever unpickled.
 """
 
+import math
 import struct
 import zlib
 from collections import Counter
@@ -41,6 +42,7 @@ _DECODERS: tuple[tuple[int, bytes, type[ImageFile]], ...] = (
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _ORIENTATION = 0x0112
+_EXIF_IFD, _FOCAL_35MM = 0x8769, 0xA405
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,20 @@ def common_size(paths: Sequence[Path], size_of: Callable[[Path], Size]) -> Size:
                 "give pictures of one size or remove the odd ones."
             )
     return usual
+
+
+def common_focal(paths: Sequence[Path], size: Size) -> float | None:
+    """The focal length in pixels of pictures of ``size``, from the 35 mm equivalent that their EXIF states; None where
+    one states none, or they differ: the lens was zoomed."""
+    found = set()
+    for path in paths:
+        with _open(path) as picture:
+            found.add(_focal_35mm(picture))
+        if len(found) > 1:
+            return None
+    (equivalent,) = found
+    # equivalent in the angle across the diagonal (CIPA DCG-001)
+    return None if equivalent is None else equivalent * math.hypot(*size) / math.hypot(36, 24)
 
 
 def color_files(paths: Sequence[Path], upright: bool = False) -> ColorFiles:
@@ -237,6 +253,14 @@ def _map_array(path: Path) -> NDArray[Any]:
     if array.size > MAX_PIXELS:
         raise InputError(f"{path}: more than {MAX_PIXELS // 1_000_000} million pixels; reduce the depth map first.")
     return array
+
+
+def _focal_35mm(picture: ImageFile) -> float | None:
+    try:
+        value = float(picture.getexif().get_ifd(_EXIF_IFD).get(_FOCAL_35MM) or 0)
+    except _DAMAGE:
+        return None
+    return value if 4 <= value <= 2000 else None
 
 
 def _orientation(picture: Image) -> int:

@@ -130,6 +130,13 @@ def test_known_intrinsics_are_kept(recording: Recording, tmp_path: Path):
     assert steps[-1][0] <= steps[-1][1] == 40
 
 
+def test_a_stated_focal_length_is_where_the_search_starts(recording: Recording, tmp_path: Path):
+    few = recording_of([recording.color[i] for i in range(10)])
+    model = structure_from_motion(replace(few, focal_guess=1.05 * K[0, 0]), SETTINGS, 0, 2, tmp_path)
+    assert model.quality["registered_share"] == 1
+    assert model.views.intrinsics[0, 0, 0] == pytest.approx(K[0, 0], rel=0.03)
+
+
 def test_three_keyframes(recording: Recording, tmp_path: Path):
     with pytest.raises(InputError, match=r"3 keyframes.*at least 8.*film longer"):
         structure_from_motion(recording_of([recording.color[i] for i in range(3)]), SETTINGS, 0, 2, tmp_path)

@@ -289,6 +289,17 @@ def test_pictures_of_every_kind_become_rgb8(tmp_path: Path) -> None:
     assert recording.color[7][1, 0].tolist() == [8, 8, 8]
 
 
+@pytest.mark.parametrize(
+    ("stated", "expected"), [((26, 26), 26 * 500 / np.hypot(36, 24)), ((26, 52), None), ((0, 0), None)]
+)
+def test_exif_focal_length(tmp_path: Path, stated: tuple[int, int], expected: float | None) -> None:
+    for name, millimetres in zip("ab", stated, strict=True):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0xA405] = millimetres
+        save(tmp_path / f"{name}.jpg", np.full((300, 400, 3), 90, np.uint8), exif=exif)
+    assert open_recording(tmp_path).focal_guess == (None if expected is None else pytest.approx(expected))
+
+
 def test_exif_orientation_is_obeyed(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned a quarter clockwise, as from a phone held upright
