@@ -21,6 +21,7 @@ from benchmarks.labelling import lifting_rows
 from benchmarks.markdown import figure, with_range
 from benchmarks.measure import Row, machine
 from benchmarks.storing import storage_rows
+from benchmarks.videos import VideoRow, spread, video_rows, video_speed_rows
 from flows.demo import MASK_ERRORS
 
 DEPTH_NOISE = 0.0015
@@ -28,11 +29,13 @@ DEPTH_NOISE = 0.0015
 
 SCHEMA_VERSION = 1
 CUT_RULES = "cut-rules"
+ROOMS = "video-rooms"
 SPEED: dict[str, Callable[[bool], list[Row]]] = {
     "fusion": lambda quick: fusion_rows(quick, DEPTH_NOISE),
     "superpoints": superpoint_rows,
     "lifting": lifting_rows,
     "storage": storage_rows,
+    "video": video_speed_rows,
 }
 
 
@@ -42,6 +45,7 @@ def main() -> None:
     start, where = time.perf_counter(), machine()
     rows: list[Row] = []
     cuts: list[CutRow] = []
+    videos: list[VideoRow] = []
     with console.status("") as status:
         for item, measure in SPEED.items():
             if options.only in (None, item):
@@ -50,6 +54,9 @@ def main() -> None:
         if options.only in (None, CUT_RULES):
             status.update(f"{CUT_RULES} ...")
             cuts = cut_rule_rows(options.quick, MASK_ERRORS, DEPTH_NOISE)
+        if options.only in (None, ROOMS):
+            status.update(f"{ROOMS} ...")
+            videos = video_rows(options.quick)
     result = {
         "schema_version": SCHEMA_VERSION,
         "quick": options.quick,
@@ -57,10 +64,11 @@ def main() -> None:
         "machine": where,
         "speed": [asdict(row) | {"ratio": row.ratio} for row in rows],
         "cut_rules": [asdict(row) for row in cuts],
+        "video_rooms": [asdict(row) for row in videos],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
-    _show(console, rows, cuts, result)
+    _show(console, rows, cuts, videos, result)
     console.print(f"Written to {options.out} after {result['seconds']:.0f} s.")
 
 
@@ -68,11 +76,13 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small inputs and one run: shows that all works, no more")
     parser.add_argument("--out", type=Path, default=Path("bench/results.json"), help="where the JSON goes")
-    parser.add_argument("--only", choices=[*SPEED, CUT_RULES], help="one item instead of all")
+    parser.add_argument("--only", choices=[*SPEED, CUT_RULES, ROOMS], help="one item instead of all")
     return parser.parse_args()
 
 
-def _show(console: Console, rows: list[Row], cuts: list[CutRow], result: dict[str, Any]) -> None:
+def _show(
+    console: Console, rows: list[Row], cuts: list[CutRow], videos: list[VideoRow], result: dict[str, Any]
+) -> None:
     where = result["machine"]
     console.print(
         f"{where['cpu']}, {where['cores']} cores, load {where['load_before']} before, Python {where['python']}, "
@@ -83,6 +93,8 @@ def _show(console: Console, rows: list[Row], cuts: list[CutRow], result: dict[st
         console.print(_speed_table(rows))
     if cuts:
         console.print(_cut_table(cuts))
+    if videos:
+        console.print(_video_table(videos))
 
 
 def _speed_table(rows: list[Row]) -> Table:
@@ -113,6 +125,21 @@ def _cut_table(cuts: list[CutRow]) -> Table:
             with_range(row.oracle_ap_flat, row.by_room["oracle_ap_flat"]),
             f"{row.purity:.4f}", f"{row.boundary_recall:.3f}", f"{row.superpoints:.0f}",
         )  # fmt: skip
+    return table
+
+
+def _video_table(videos: list[VideoRow]) -> Table:
+    table = Table(title=f"Rooms' videos alone, {videos[0].views} keyframes each, against their exact truth")
+    names = ("registered", "ATE cm", "rotation deg", "coverage", "median error %", "within 2 %", "within 5 %",
+             "calibration error", "points off cm", "s a view")  # fmt: skip
+    table.add_column("room")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in videos:
+        table.add_row(str(row.seed), *(figure(v) for k, v in asdict(row).items() if k not in ("seed", "views")))
+    table.add_section()
+    for k, name in enumerate(("lowest", "median", "highest")):
+        table.add_row(name, *(figure(v[k]) for v in spread(videos).values()))
     return table
 
 

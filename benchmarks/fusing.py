@@ -12,6 +12,7 @@ import open3d as o3d
 from benchmarks.filming import Film, film
 from benchmarks.measure import Row, timed_in_turn
 from ovseg3r_model.fusion import DepthView, fuse
+from ovseg3r_model.reconstruction.from_depth import METRIC_VOXEL
 from ovseg3r_model.reconstruction.posed_rgbd import PosedRgbd
 from ovseg3r_model.records import Recording, Views
 from ovseg3r_model.settings import ReconstructSettings
@@ -29,8 +30,8 @@ def fusion_rows(quick: bool, depth_noise: float) -> list[Row]:
     whole, fused, tsdf = timed_in_turn(
         [
             lambda: engine.reconstruct(recording),
-            lambda: fuse(cameras, lambda v: _pixels(recording, v), settings.voxel, settings.min_views),
-            lambda: integrate_tsdf(recording, settings.voxel, settings.max_depth),
+            lambda: fuse(cameras, lambda v: _pixels(recording, v), METRIC_VOXEL, settings.min_views),
+            lambda: integrate_tsdf(recording, METRIC_VOXEL, settings.max_depth),
         ],
         runs,
     )
@@ -95,7 +96,7 @@ def _memory_row(recording: Recording, label: str, settings: ReconstructSettings)
             path,
             rgb=np.stack([p.rgb for p in pixels]), depth=np.stack([p.depth for p in pixels]),
             intrinsics=cameras.intrinsics, world_from_camera=cameras.world_from_camera,
-            voxel=settings.voxel, min_views=settings.min_views,
+            voxel=METRIC_VOXEL, min_views=settings.min_views,
         )  # fmt: skip
         once, four = (_growth(path, repeats) for repeats in (1, 4))
     return Row(

@@ -14,7 +14,7 @@ from flows.settings import LabelParameters
 from ovseg3r_model import pictures
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.evaluation import lift_quality, superpoint_quality
-from ovseg3r_model.reconstruction.judge import judge_trajectory
+from ovseg3r_model.reconstruction.judge import align_cameras, judge_trajectory
 from ovseg3r_model.records import Float64, Int32, LabelledScene
 from ovseg3r_model.rooms import MaskErrors, Room, make_room, write_room
 from ovseg3r_model.settings import IngestSettings, PipelineSettings, SegmentSettings, SuperpointSettings
@@ -115,8 +115,9 @@ def _against(room: Room, scene: LabelledScene, poses: Float64) -> tuple[Int32, d
     """The true instance (N,) of each point, and how far the reconstruction is off, once the best similarity has carried
     its cameras to the true ones (F,4,4)."""
     rec = scene.reconstruction
-    error = judge_trajectory(rec.views.world_from_camera, poses[rec.views.frame])
-    xyz = error.alignment.points(rec.points.xyz.astype(np.float64))
+    found, true = rec.views.world_from_camera, poses[rec.views.frame]
+    error, alignment = judge_trajectory(found, true), align_cameras(found, true)
+    xyz = alignment.points(rec.points.xyz.astype(np.float64))
     away = room.distance(xyz)
     return room.label_points(xyz), {
         "registered_share": len(rec.views) / len(poses),

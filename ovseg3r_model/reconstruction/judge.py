@@ -104,14 +104,21 @@ def judge_trajectory(estimate: Float64, reference: Float64) -> TrajectoryError:
     alignment = align(estimate[:, :3, 3], reference[:, :3, 3])
     spread = np.linalg.svd(reference[:, :3, 3] - reference[:, :3, 3].mean(axis=0), compute_uv=False)
     if spread[1] < 1e-3 * spread[0]:
-        alignment = _settled_by_rotations(estimate, reference, alignment.scale)
+        alignment = align_cameras(estimate, reference)
     moved = alignment.poses(estimate)
     away = np.linalg.norm(moved[:, :3, 3] - reference[:, :3, 3], axis=1)
     angle = rotation_angle(moved[:, :3, :3], reference[:, :3, :3])
     return TrajectoryError(float(np.sqrt((away**2).mean())), float(away.max()), float(np.median(angle)), alignment)
 
 
-def _settled_by_rotations(estimate: Float64, reference: Float64, scale: float) -> Similarity:
+def align_cameras(estimate: Float64, reference: Float64) -> Similarity:
+    """The similarity between poses (V,4,4) whose rotation is that of the cameras, not of their positions: on a short walk
+    a position's millimetre turns what is metres away by more than the cameras themselves are turned.
+
+    Raises:
+        InputError: see :func:`align`.
+    """
+    scale = align(estimate[:, :3, 3], reference[:, :3, 3]).scale
     u, _, vt = np.linalg.svd(np.einsum("vij,vkj->ik", reference[:, :3, :3], estimate[:, :3, :3]))
     rotation = (u * [1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
     offset = reference[:, :3, 3].mean(axis=0) - scale * rotation @ estimate[:, :3, 3].mean(axis=0)

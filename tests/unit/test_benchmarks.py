@@ -35,13 +35,13 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_it_says_what_was_run_and_where(result: dict[str, Any]) -> None:
-    assert set(result) == {"schema_version", "quick", "seconds", "machine", "speed", "cut_rules"}
+    assert set(result) == {"schema_version", "quick", "seconds", "machine", "speed", "cut_rules", "video_rooms"}
     assert result["quick"] is True
     assert {"date", "cores", "cpu", "system", "load_before", "python", "numpy"} <= set(result["machine"])
 
 
 def test_every_row_has_a_baseline_and_finite_positive_figures(result: dict[str, Any]) -> None:
-    assert {row["item"] for row in result["speed"]} == {"fusion", "superpoints", "lifting", "storage"}
+    assert {row["item"] for row in result["speed"]} == {"fusion", "superpoints", "lifting", "storage", "video"}
     for row in result["speed"]:
         assert set(row) == ROW
         assert row["baseline"]
@@ -62,6 +62,12 @@ def test_every_rule_is_compared_on_both_inputs(result: dict[str, Any]) -> None:
             assert math.isfinite(row[name])
             assert row[name] >= 0  # geometry alone may find no flat object at all
             assert row[name] == pytest.approx(sum(row["by_room"][name]) / len(row["by_room"][name]))
+
+
+def test_a_room_s_video_is_reconstructed_and_judged(result: dict[str, Any]) -> None:
+    (row,) = result["video_rooms"]
+    assert row["registered"] == 1
+    assert all(math.isfinite(value) for value in row.values())
 
 
 def test_only_runs_one_item(tmp_path: Path) -> None:
