@@ -35,8 +35,15 @@ class Colmap:
 
     def reconstruct(self, recording: Recording, progress: Progress = no_progress) -> Reconstruction:
         # 4 steps a keyframe for the cameras, 2 for depth, 2 for fusion
-        count = len(recording)
+        count, told = len(recording), 0
         total = 8 * count
+
+        def at(done: int) -> None:
+            nonlocal told
+            if told < done <= total:
+                told = done
+                progress(done, total)
+
         with TemporaryDirectory(prefix="ovseg3r-colmap-") as folder:
             model = structure_from_motion(
                 recording,
@@ -53,14 +60,14 @@ class Colmap:
             model,
             self.settings.dense,
             threads_of(self.settings),
-            lambda n, _: progress(min(4 * count + n, total), total),
+            lambda n, _: at(4 * count + n),
         )
-        done = 6 * count
+        fused = 0
 
         def step() -> None:
-            nonlocal done
-            done += 1
-            progress(min(done, total), total)
+            nonlocal fused
+            fused += 1
+            at(6 * count + fused)
 
         found = EstimatedViews(
             views=model.views,
@@ -73,7 +80,7 @@ class Colmap:
         )
         notes = model.notes if found.scale_known else (*model.notes, UNKNOWN_SCALE)
         result = fuse_estimated(found, self.settings, extent_of(model.xyz), model.quality, notes, step)
-        progress(total, total)
+        at(total)  # views that were left out have no steps
         return result
 
     def _placed(self, recording: Recording, model: SparseModel) -> tuple[SparseModel, str]:

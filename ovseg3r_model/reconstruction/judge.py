@@ -112,8 +112,8 @@ def judge_trajectory(estimate: Float64, reference: Float64) -> TrajectoryError:
 
 
 def align_cameras(estimate: Float64, reference: Float64) -> Similarity:
-    """The similarity between poses (V,4,4) whose rotation is that of the cameras, not of their positions: on a short walk
-    a position's millimetre turns what is metres away by more than the cameras themselves are turned.
+    """The similarity between poses (V,4,4) whose rotation is that of the cameras, not of their positions: on a short
+    walk a position's millimetre turns what is metres away by more than the cameras themselves are turned.
 
     Raises:
         InputError: see :func:`align`.

@@ -35,6 +35,9 @@ FIELD_OF_VIEW = 0.9
 SMALL_PICTURE = 500
 """Longer side, pixels, below which features are looked for on enlarged pictures."""
 
+MIN_ANGLE = 0.5
+"""Degrees between the outermost rays of a point."""
+
 _FEATURE_CHUNK = 16  # pictures between two signs of progress
 _PAIR_CHUNK = 150
 
@@ -231,6 +234,8 @@ class _Run:
         # Half the time of COLMAP's defaults, and the same cameras on rooms and on a Kinect's film.
         options.ba_global_frames_ratio = options.ba_global_points_ratio = 2.0
         options.ba_global_max_refinements, options.ba_local_max_refinements = 2, 1
+        # Where a camera mostly turns, COLMAP's 1.5 degrees leave too few points to go on by.
+        options.triangulation.min_angle = options.mapper.filter_min_tri_angle = MIN_ANGLE
         options.ba_refine_focal_length = options.ba_refine_extra_params = False  # see _refine
         options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
         models = pycolmap.incremental_mapping(

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.reconstruction.colmap import Colmap
 from ovseg3r_model.reconstruction.dust3r.engine import Dust3r
 from ovseg3r_model.reconstruction.imported.engine import Imported
 from ovseg3r_model.reconstruction.posed_rgbd import PosedRgbd
 from ovseg3r_model.reconstruction.protocol import Reconstructor, build_reconstructor
 from ovseg3r_model.records import Reconstruction, Recording, color_alone
-from ovseg3r_model.settings import ReconstructSettings
+from ovseg3r_model.settings import DenseSettings, ReconstructSettings
 from tests.contracts.reconstructor_contract import ReconstructorContract, reprojection, room_recording, without
 from tests.contracts.synthetic_pairs import SyntheticPairs, dust3r_settings, room
 from tests.given_reconstructions import write_views
@@ -79,6 +80,32 @@ class TestPosedRgbd(ReconstructorContract):
 class TestPosedRgbdWithNoise(TestPosedRgbd):
     def recording(self) -> Recording:
         return room_recording(seed=2, depth_noise=0.003)
+
+
+class TestColmap(ReconstructorContract):
+    """From pictures alone: fewer and larger ones would do no better, smaller ones have no features."""
+
+    def build(self) -> Reconstructor:
+        return Colmap(ReconstructSettings(dense=DenseSettings(device="cpu", short_side=120)), seed=0)
+
+    def recording(self) -> Recording:
+        return color_alone(room_recording(seed=0, views=10, size=(320, 240)))
+
+    def insufficient(self) -> list[Recording]:
+        return [color_alone(room_recording(views=3))]
+
+    def test_does_not_know_its_scale_and_says_so(self, given: Recording, result: Reconstruction) -> None:
+        assert not result.scale_known
+        assert any("scale is unknown" in note for note in result.notes)
+        known = Colmap(ReconstructSettings(scale_from="depth"), seed=0)
+        with pytest.raises(InputError, match=r"needs depth maps, and the source .* has none"):
+            known.reconstruct(given)
+
+    def test_stands_upright_on_its_floor(self, result: Reconstruction) -> None:
+        eyes = result.views.world_from_camera[:, :3, 3]
+        np.testing.assert_allclose(eyes[0, :2], 0, atol=1e-9)
+        assert (eyes[:, 2] > 0).all()
+        assert (result.views.world_from_camera[:, 2, 1] < -0.8).all()  # the cameras' y axes point down
 
 
 class TestImported(ReconstructorContract):
