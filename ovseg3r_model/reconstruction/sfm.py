@@ -35,8 +35,11 @@ FIELD_OF_VIEW = 0.9
 SMALL_PICTURE = 500
 """Longer side, pixels, below which features are looked for on enlarged pictures."""
 
-MIN_ANGLE = 0.5
-"""Degrees between the outermost rays of a point."""
+SMALL_ANGLE = 0.5
+"""Degrees between the outermost rays of a point that are enough in the careful second try; in the first, COLMAP's 1.5."""
+
+GOOD_ENOUGH = 0.95
+"""Share of the keyframes that sure matches connect: a model of fewer is tried again with more care."""
 
 _FEATURE_CHUNK = 16  # pictures between two signs of progress
 _PAIR_CHUNK = 150
@@ -222,6 +225,25 @@ class _Run:
         )
 
     def map(self) -> SparseModel:
+        models = self._mapped(careful=False)
+        if _most(models) < GOOD_ENOUGH * len(self.graph.parts()[0]):
+            again = self._mapped(careful=True)
+            models = max(models, again, key=_most)
+        if not models:
+            raise no_model(self.recording, self.graph)
+        best = models[0]
+        if self.recording.intrinsics is None:
+            _refine(best)
+        model = to_sparse_model(best, self.recording, self.size, len(models))
+        others = [registered_in(m) for m in models[1:]]
+        return check_model(self.recording, model, self.graph, others, self.settings.min_registered)
+
+    def _mapped(self, careful: bool) -> list[Any]:
+        """The models, that of the most keyframes first.
+
+        careful: with points of little parallax too, as where a camera mostly turns there are no others to go on by; they
+        are so weak that nothing may be saved on the adjustments.
+        """
         import pycolmap
 
         options = pycolmap.IncrementalPipelineOptions()
@@ -231,24 +253,17 @@ class _Run:
         options.min_model_size = 4
         options.max_num_models = 8
         options.extract_colors = False
-        # Half the time of COLMAP's defaults, and the same cameras on rooms and on a Kinect's film.
-        options.ba_global_frames_ratio = options.ba_global_points_ratio = 2.0
-        options.ba_global_max_refinements, options.ba_local_max_refinements = 2, 1
-        # Where a camera mostly turns, COLMAP's 1.5 degrees leave too few points to go on by.
-        options.triangulation.min_angle = options.mapper.filter_min_tri_angle = MIN_ANGLE
+        if careful:
+            options.triangulation.min_angle = options.mapper.filter_min_tri_angle = SMALL_ANGLE
+        else:  # half the time of COLMAP's defaults, and the same cameras on rooms and on a Kinect's film
+            options.ba_global_frames_ratio = options.ba_global_points_ratio = 2.0
+            options.ba_global_max_refinements, options.ba_local_max_refinements = 2, 1
         options.ba_refine_focal_length = options.ba_refine_extra_params = False  # see _refine
         options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
         models = pycolmap.incremental_mapping(
             self.database, self.pictures, self.workdir, options, next_image_callback=self._counting()
         )
-        if not models:
-            raise no_model(self.recording, self.graph)
-        best = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()))
-        if self.recording.intrinsics is None:
-            _refine(best)
-        model = to_sparse_model(best, self.recording, self.size, len(models))
-        others = [registered_in(m) for m in models.values() if m is not best]
-        return check_model(self.recording, model, self.graph, others, self.settings.min_registered)
+        return sorted(models.values(), key=lambda m: (-m.num_reg_images(), -m.num_points3D()))
 
     def _counting(self) -> Callable[[], None]:
         count = 0
@@ -259,6 +274,11 @@ class _Run:
             self.steps.at(3, count / len(self.names))
 
         return step
+
+
+def _most(models: list[Any]) -> int:
+    """How many keyframes the largest model has."""
+    return models[0].num_reg_images() if models else 0
 
 
 def _refine(model: Any) -> None:
