@@ -44,7 +44,7 @@ def run_demo(folder: Path, seed: int, views: int) -> dict[str, Any]:
     """
     start = time.perf_counter()
     room = make_room(seed)
-    files = _film(room, folder / f"room-{seed}-{views}", views)
+    files = _film(room, folder / f"film-{seed}-{views}", views)
     filming = time.perf_counter() - start
     store = folder / "store"
     segment = SegmentSettings(engine="imported", masks=str(files / "masks.json"))

@@ -104,7 +104,9 @@ def name_scenes(parameters: LabelParameters) -> list[tuple[str, str]]:
         check_scene_id(parameters.scene_id)
     if len(parameters.sources) > 1:
         segment, given = parameters.pipeline.segment, parameters.pipeline.reconstruct
-        for what, path in (("masks", segment.masks), ("reconstruction", given.reconstruction)):
+        measured = None if given.scale_from == "depth" else given.scale_from
+        paths = (("masks", segment.masks), ("reconstruction", given.reconstruction), ("scale", measured))
+        for what, path in paths:
             if path is not None and SCENE_ID not in path:
                 raise InputError(
                     f"{path}: one recording's {what} cannot be that of {len(parameters.sources)} sources; write "
@@ -137,13 +139,13 @@ def only_scene(parameters: LabelParameters) -> tuple[str, str]:
 def with_scene_paths(settings: PipelineSettings, scene_id: str) -> PipelineSettings:
     """The settings with the scene's id put into the paths that are named after it."""
 
-    def named(part: Settings, name: str) -> Settings:
-        path = getattr(part, name)
-        return part if path is None else part.model_copy(update={name: path.replace(SCENE_ID, scene_id)})
+    def named(part: Settings, *names: str) -> Settings:
+        paths = {name: getattr(part, name) for name in names}
+        return part.model_copy(update={n: p.replace(SCENE_ID, scene_id) for n, p in paths.items() if p is not None})
 
     return settings.model_copy(
         update={
             "segment": named(settings.segment, "masks"),
-            "reconstruct": named(settings.reconstruct, "reconstruction"),
+            "reconstruct": named(settings.reconstruct, "reconstruction", "scale_from"),
         }
     )

@@ -230,6 +230,7 @@ def scene_attributes(scene: LabelledScene, scene_id: str, digest: str, attribute
     rec = scene.reconstruction
     own = {
         "digest": digest,
+        "distortion": rec.distortion,
         "labels": list(scene.instances.label_names),
         "notes": list(rec.notes),
         "quality": dict(rec.quality),
@@ -256,6 +257,7 @@ def _read_scene(group: zarr.Group, attributes: Mapping[str, Any]) -> LabelledSce
         voxel_size=float(attributes["voxel_size"]),
         quality={str(name): float(value) for name, value in attributes["quality"].items()},
         notes=tuple(attributes["notes"]),
+        distortion=float(attributes["distortion"]),
     )
     columns = (a[f"instances/{name}"] for name in ("view", "label", "score", "box", "position"))
     return LabelledScene(

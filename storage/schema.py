@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from ovseg3r_model.records import LabelledScene
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MASKS = "masks/ids"  # (V,H,W) uint32; the one array that is never in memory whole
 
 # attributes that the scene itself gives; callers add others beside them
 SCENE_ATTRIBUTES = (
+    "distortion",
     "labels",
     "notes",
     "quality",

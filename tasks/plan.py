@@ -88,6 +88,9 @@ def _reconstruct(settings: PipelineSettings, posed_depth: bool) -> dict[str, Any
     config = given.model_dump(mode="json", exclude=unused) | {"engine": engine}
     if given.scale_from is not None and given.scale_from.startswith("positions:"):
         config["scale_from"] = "positions"
+    for part in ("dense", "dust3r"):  # CPU and GPU round differently
+        if part in config:
+            config[part]["device"] = reconstruction.torch_device(config[part]["device"]).partition(":")[0]
     if engine != "posed-rgbd":
         config |= {"seed": settings.seed, "inputs_digest": reconstruction.inputs_digest(given, engine)}
     return config

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ovseg3r_model.reconstruction.from_depth import UPRIGHT, EstimatedViews, extent_of, fuse_estimated
-from ovseg3r_model.reconstruction.protocol import Progress, no_progress
+from ovseg3r_model.reconstruction.protocol import Progress, no_progress, torch_device
 from ovseg3r_model.reconstruction.scale import KnownPositions, find_scale, parse_scale_source
 from ovseg3r_model.reconstruction.sfm import structure_from_motion
 from ovseg3r_model.reconstruction.sparse import SparseModel, rectified
@@ -34,6 +34,7 @@ class Colmap:
         self.scale_source = None if settings.scale_from is None else parse_scale_source(settings.scale_from)
 
     def reconstruct(self, recording: Recording, progress: Progress = no_progress) -> Reconstruction:
+        torch_device(self.settings.dense.device)  # what is wrong with it is told before the longer work
         # 4 steps a keyframe for the cameras, 2 for depth, 2 for fusion
         count, told = len(recording), 0
         total = 8 * count

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.reconstruction.scale import KnownPositions, parse_scale_source
+from ovseg3r_model.reconstruction.scale import KnownPositions, check_scale_source, parse_scale_source
 from ovseg3r_model.records import Reconstruction, Recording
 from ovseg3r_model.settings import ReconstructEngine, ReconstructSettings
 
@@ -66,6 +66,8 @@ def build_reconstructor(settings: ReconstructSettings, recording: Recording, see
     posed = recording.depth is not None and recording.world_from_camera is not None
     engine = engine_for(settings, posed)
     check_settings(settings, engine)
+    if settings.scale_from is not None:
+        check_scale_source(parse_scale_source(settings.scale_from), recording)
     if engine == "colmap":
         from ovseg3r_model.reconstruction.colmap import Colmap
 
@@ -88,6 +90,24 @@ def build_reconstructor(settings: ReconstructSettings, recording: Recording, see
     return PosedRgbd(settings)
 
 
+def torch_device(name: str) -> str:
+    """The torch device that a setting names; for "auto", CUDA where there is one.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    import torch
+
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    try:
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"The device {name} cannot be used ({str(error).splitlines()[0]}); give auto, cpu or one of torch's."
+        ) from error
+    return chosen
+
+
 def check_settings(settings: ReconstructSettings, engine: ReconstructEngine) -> None:
     """Raises InputError for settings that ``engine`` would not use, or that it lacks."""
     if settings.reconstruction is not None and engine != "imported":
@@ -105,7 +125,7 @@ def check_settings(settings: ReconstructSettings, engine: ReconstructEngine) -> 
         if engine == "posed-rgbd":
             raise InputError(
                 f"--scale-from {settings.scale_from} is given, but this source's depth and poses are in metres; leave "
-                "it out, or take --color-only."
+                "it out, or take --reconstruct colmap."
             )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.reconstruction.judge import Similarity, align
+from ovseg3r_model.reconstruction.lens import undistort
 from ovseg3r_model.reconstruction.sparse import SparseModel
 from ovseg3r_model.records import Float64, Recording
 
@@ -16,6 +17,12 @@ _FORMS = (
     "depth (the source's own depth maps), positions:FILE.csv (name,x,y,z in metres), or "
     "length:FRAME,X1,Y1,X2,Y2=METRES (two pixels of a frame and how far apart they are)"
 )
+
+ON_A_LINE = 0.02
+"""Positions that spread less than this share across their main direction leave a turn about it open."""
+
+MISFIT = 0.2
+"""Positions that are off by more than this share of their spread, root mean square, are not those of the cameras."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,28 @@ def parse_scale_source(text: str) -> ScaleSource:
     raise InputError(f"--scale-from {text} is not understood; give {_FORMS}.")
 
 
+def check_scale_source(source: ScaleSource, recording: Recording) -> None:
+    """Before any costly work: whether the keyframes have what ``source`` goes by.
+
+    Raises:
+        InputError: they lack depth, a position, or the frame.
+    """
+    if isinstance(source, KnownDepth) and recording.depth is None:
+        raise InputError(
+            f"--scale-from depth needs depth maps, and the source (read as {recording.source_format}) has none; give "
+            f"{_FORMS}."
+        )
+    if isinstance(source, KnownPositions):
+        read_positions(source.path, recording)
+    if isinstance(source, KnownLength) and not any(
+        _is_frame(source.frame, recording, i) for i in range(len(recording))
+    ):
+        raise InputError(
+            f"--scale-from length names the frame {source.frame}, which is no keyframe; name another, such as "
+            f"{recording.names[0]}."
+        )
+
+
 def find_scale(source: ScaleSource, recording: Recording, model: SparseModel) -> Similarity:
     """What makes metres of the model's units; for known positions it also moves the model into their frame.
 
@@ -85,11 +114,27 @@ def scale_from_positions(model: SparseModel, positions: Float64) -> Similarity:
     """The similarity that carries the cameras to known positions (F,3) float64 of all frames, nan where unknown.
 
     Raises:
-        InputError: fewer than three registered keyframes have a position, or the positions coincide.
+        InputError: fewer than three registered keyframes have a position, they coincide or lie on a line, or they are
+            not where the cameras are.
     """
     target = positions[model.registered]
     known = np.isfinite(target).all(axis=1)
-    return align(model.views.world_from_camera[known, :3, 3], target[known])
+    source, target = model.views.world_from_camera[known, :3, 3], target[known]
+    found = align(source, target)
+    spread = np.linalg.svd(target - target.mean(axis=0), compute_uv=False) / np.sqrt(len(target))
+    if spread[1] < ON_A_LINE * spread[0]:
+        raise InputError(
+            "The camera positions of --scale-from lie on a line, which leaves the turn about it open; give a known "
+            "length (length:FRAME,X1,Y1,X2,Y2=METRES) instead."
+        )
+    off = np.linalg.norm(found.points(source) - target, axis=1)
+    if np.sqrt((off**2).mean()) > MISFIT * np.linalg.norm(spread):
+        worst = int(model.registered[np.flatnonzero(known)[off.argmax()]])
+        raise InputError(
+            f"The camera positions of --scale-from do not fit the cameras that were found: keyframe {worst} is "
+            f"{off.max():.2g} m off; give those of this recording, in metres."
+        )
+    return found
 
 
 def read_positions(path: Path, recording: Recording) -> Float64:
@@ -133,11 +178,9 @@ def scale_from_depth(recording: Recording, model: SparseModel) -> float:
     Raises:
         InputError: the recording has no depth, or it hardly covers any point.
     """
-    if recording.depth is None or recording.depth_size is None:
-        raise InputError(
-            f"--scale-from depth needs depth maps, and the source (read as {recording.source_format}) has none; give "
-            f"{_FORMS}."
-        )
+    check_scale_source(KnownDepth(), recording)
+    assert recording.depth is not None  # noqa: S101 - for the type checker
+    assert recording.depth_size is not None  # noqa: S101
     z = _depths(model)
     across = np.array(recording.depth_size) / np.array(recording.size)
     ratios = []
@@ -167,14 +210,19 @@ def scale_from_length(first: Float64, second: Float64, metres: float) -> float:
 
 
 def _by_length(source: KnownLength, recording: Recording, model: SparseModel) -> float:
-    frames = [v for v, i in enumerate(model.registered.tolist()) if source.frame in (recording.names[i], str(i))]
+    frames = [v for v, i in enumerate(model.registered.tolist()) if _is_frame(source.frame, recording, i)]
     if not frames:
         raise InputError(
-            f"--scale-from length names the frame {source.frame}, which is no reconstructed keyframe; name another, "
-            f"such as {recording.names[int(model.registered[0])]}."
+            f"--scale-from length names the frame {source.frame}, which got no camera; name another, such as "
+            f"{recording.names[int(model.registered[0])]}."
         )
     a, b = (_point_at(model, frames[0], np.array(p)) for p in (source.first, source.second))
     return scale_from_length(a, b, source.metres)
+
+
+def _is_frame(name: str, recording: Recording, index: int) -> bool:
+    """Whether ``name`` is the keyframe's name, or its number in the source."""
+    return name == recording.names[index] or (name.isdecimal() and int(name) == int(recording.frame[index]))
 
 
 def _point_at(model: SparseModel, view: int, pixel: Float64) -> Float64:
@@ -189,6 +237,8 @@ def _point_at(model: SparseModel, view: int, pixel: Float64) -> Float64:
             "texture, such as the corners of a picture or of a door."
         )
     k, pose = model.views.intrinsics[view], model.views.world_from_camera[view]
+    if model.distortion:
+        pixel = undistort(pixel[None], k, model.distortion)[0]
     ray = np.array([(pixel[0] - k[0, 2]) / k[0, 0], (pixel[1] - k[1, 2]) / k[1, 1], 1.0])
     point: Float64 = pose[:3, :3] @ (ray * np.median(_depths(model)[here[near]])) + pose[:3, 3]
     return point

@@ -36,7 +36,7 @@ SMALL_PICTURE = 500
 """Longer side, pixels, below which features are looked for on enlarged pictures."""
 
 SMALL_ANGLE = 0.5
-"""Degrees between the outermost rays of a point that are enough in the careful second try; in the first, COLMAP's 1.5."""
+"""Degrees between a point's outermost rays that are enough in the careful second try; in the first, COLMAP's 1.5."""
 
 GOOD_ENOUGH = 0.95
 """Share of the keyframes that sure matches connect: a model of fewer is tried again with more care."""
@@ -241,8 +241,8 @@ class _Run:
     def _mapped(self, careful: bool) -> list[Any]:
         """The models, that of the most keyframes first.
 
-        careful: with points of little parallax too, as where a camera mostly turns there are no others to go on by; they
-        are so weak that nothing may be saved on the adjustments.
+        careful: with points of little parallax too, as where a camera mostly turns there are no others to go on by;
+        they are so weak that nothing may be saved on the adjustments.
         """
         import pycolmap
 

@@ -204,6 +204,10 @@ def test_masks_of_one_recording_are_not_given_to_several(small_rooms: dict[str, 
     with pytest.raises(InputError, match="scene_id"):
         name_scenes(given)
     name_scenes(parameters(sources, store, segment={"masks": "{scene_id}.json"}))
+    for part in ({"reconstruction": "sparse"}, {"scale_from": "positions:one.csv"}):
+        with pytest.raises(InputError, match="scene_id"):
+            name_scenes(parameters(sources, store, reconstruct=part))
+    name_scenes(parameters(sources, store, reconstruct={"scale_from": "positions:{scene_id}.csv"}))
 
 
 def test_prefect_may_give_the_parameters_as_plain_values(small_rooms: dict[str, Path], store: str) -> None:

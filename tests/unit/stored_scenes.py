@@ -99,7 +99,7 @@ def row(scene_id: str = "room", number: int = 1, **fields: Any) -> CatalogRow:
         "source_digest": "f" * 64,
         "source": "a test",
         "published_at": utc_now(),
-        "schema_version": 1,
+        "schema_version": 2,
         "points": 1,
         "views": 2,
         "observations": 3,

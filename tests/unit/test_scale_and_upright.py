@@ -8,12 +8,15 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.reconstruction.lens import distort
 from ovseg3r_model.reconstruction.scale import (
     KnownDepth,
     KnownLength,
     KnownPositions,
+    check_scale_source,
     find_scale,
     parse_scale_source,
+    scale_from_positions,
 )
 from ovseg3r_model.reconstruction.sparse import SparseModel
 from ovseg3r_model.reconstruction.upright import find_up, stand_upright, up_of_cameras
@@ -132,10 +135,40 @@ def test_scale_from_length(model: SparseModel, recording: Recording):
     # pixels 50 apart at depth 2 and focal length 100: one unit
     found = find_scale(KnownLength("frame-000003", (40, 60), (90, 60), METRES), recording, model)
     assert found.scale == pytest.approx(METRES)
-    with pytest.raises(InputError, match="no reconstructed keyframe"):
+    with pytest.raises(InputError, match="got no camera"):
         find_scale(KnownLength("frame-000002", (40, 60), (90, 60), METRES), recording, model)
     with pytest.raises(InputError, match="same point"):
         find_scale(KnownLength("3", (40, 60), (40, 60), METRES), recording, model)
+
+
+def test_a_length_is_measured_through_the_lens(model: SparseModel, recording: Recording):
+    bent = replace(model, distortion=-0.2, pixel=distort(model.pixel.astype(float), K, -0.2).astype(np.float32))
+    seen = np.flatnonzero(model.view == 2)
+    left, right = seen[model.pixel[seen, 0].argmin()], seen[model.pixel[seen, 0].argmax()]
+    apart = float(np.linalg.norm(model.xyz[model.point()[left]] - model.xyz[model.point()[right]]))
+    ends = [(float(x), float(y)) for x, y in bent.pixel[[left, right]]]
+    assert np.abs(bent.pixel[left] - model.pixel[left]).max() > 2
+    found = find_scale(KnownLength("3", ends[0], ends[1], apart * METRES), recording, bent)
+    assert found.scale == pytest.approx(METRES, rel=1e-4)
+
+
+def test_a_number_is_the_frame_in_the_source(model: SparseModel, recording: Recording):
+    tenths = replace(recording, frame=np.arange(8) * 10)
+    ends = (40.0, 60.0), (90.0, 60.0)
+    check_scale_source(KnownLength("30", *ends, METRES), tenths)
+    assert find_scale(KnownLength("30", *ends, METRES), tenths, model).scale == pytest.approx(METRES)
+    with pytest.raises(InputError, match="names the frame 3, which is no keyframe"):
+        check_scale_source(KnownLength("3", *ends, METRES), tenths)
+
+
+def test_positions_that_settle_nothing_are_refused(model: SparseModel, recording: Recording):
+    positions = np.full((8, 3), np.nan)
+    positions[model.registered] = model.views.world_from_camera[:, :3, 3] * METRES
+    assert scale_from_positions(model, positions).scale == pytest.approx(METRES)
+    with pytest.raises(InputError, match="lie on a line"):
+        scale_from_positions(model, positions * [1, 0.01, 1])
+    with pytest.raises(InputError, match="do not fit the cameras"):
+        scale_from_positions(model, positions[[1, 6, 2, 0, 4, 5, 3, 7]])
 
 
 def test_scale_from_positions(model: SparseModel, recording: Recording, tmp_path: Path):

@@ -305,5 +305,5 @@ def test_verify_finds_lost_and_damaged_objects(path: str, store: Store) -> None:
 def test_a_newer_schema_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     SceneStore(store).publish(BASE, "room", digest(1), {}, {})
     monkeypatch.setattr("storage.scene_store.SCHEMA_VERSION", 0)
-    with pytest.raises(InputError, match="schema version 1"):
+    with pytest.raises(InputError, match="schema version 2"):
         SceneStore(store).read("room", digest(1))

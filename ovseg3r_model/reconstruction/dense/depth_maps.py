@@ -22,6 +22,7 @@ from ovseg3r_model.reconstruction.dense.maps import DepthMaps, Progress, SparseP
 from ovseg3r_model.reconstruction.dense.pictures import Pictures, scaled_intrinsics, working_size
 from ovseg3r_model.reconstruction.dense.source_views import MatchPlan, plan
 from ovseg3r_model.reconstruction.dense.sweep import raw_depth
+from ovseg3r_model.reconstruction.protocol import torch_device
 from ovseg3r_model.records import Float32, Images, Views
 from ovseg3r_model.settings import DenseSettings
 
@@ -61,7 +62,7 @@ def dense_depth(
             "No two keyframes have enough points in common to match them; take more keyframes, or a video with more "
             "sideways movement."
         )
-    count, device = len(views), _device(settings.device)
+    count, device = len(views), torch.device(torch_device(settings.device))
     at_once = threads if device.type == "cpu" else 1
     with _one_thread():
         pictures = Pictures(color, views, settings.short_side, device)
@@ -142,12 +143,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 __all__ = ["SparsePoints", "dense_depth", "working_size"]

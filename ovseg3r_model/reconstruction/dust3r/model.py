@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.reconstruction.protocol import torch_device
 from ovseg3r_model.records import Float32, UInt8
 from ovseg3r_model.settings import Dust3rSettings
 
@@ -158,14 +159,8 @@ class _PretrainedPairs:
     def __init__(self, network: Any, device: str) -> None:
         import torch
 
-        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        try:
-            self._network = network.eval().requires_grad_(False).to(torch.device(name))
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(
-                f"The device {device} cannot be used ({str(error).splitlines()[0]}); give auto, cpu or one of torch's."
-            ) from error
-        self._device = torch.device(name)
+        self._device = torch.device(torch_device(device))
+        self._network = network.eval().requires_grad_(False).to(self._device)
 
     def predict(self, first: Sequence[UInt8], second: Sequence[UInt8]) -> PairPrediction:
         import torch
