@@ -18,7 +18,7 @@ from benchmarks.cut_rules import CutRow, cut_rule_rows
 from benchmarks.fusing import fusion_rows
 from benchmarks.grouping import superpoint_rows
 from benchmarks.labelling import lifting_rows
-from benchmarks.markdown import figure, with_range
+from benchmarks.markdown import VIDEO_HEAD, figure, with_range
 from benchmarks.measure import Row, machine
 from benchmarks.storing import storage_rows
 from benchmarks.videos import VideoRow, spread, video_rows, video_speed_rows
@@ -130,16 +130,13 @@ def _cut_table(cuts: list[CutRow]) -> Table:
 
 def _video_table(videos: list[VideoRow]) -> Table:
     table = Table(title=f"Rooms' videos alone, {videos[0].views} keyframes each, against their exact truth")
-    names = ("registered", "ATE cm", "rotation deg", "coverage", "median error %", "within 2 %", "within 5 %",
-             "calibration error", "points off cm", "s a view")  # fmt: skip
-    table.add_column("room")
-    for name in names:
+    for name in VIDEO_HEAD:
         table.add_column(name, justify="right")
     for row in videos:
-        table.add_row(str(row.seed), *(figure(v) for k, v in asdict(row).items() if k not in ("seed", "views")))
+        table.add_row(*(figure(value) for value in asdict(row).values()))
     table.add_section()
     for k, name in enumerate(("lowest", "median", "highest")):
-        table.add_row(name, *(figure(v[k]) for v in spread(videos).values()))
+        table.add_row(name, "", *(figure(v[k]) for v in spread(videos).values()))
     return table
 
 

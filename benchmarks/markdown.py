@@ -9,6 +9,9 @@ from typing import Any
 SPEED_HEAD = ("item", "what", "input", "s", "wanted s", "value", "baseline's", "ratio", "baseline")
 CUT_HEAD = ("input", "rule", "oracle AP", "oracle AP flat", "purity", "boundary recall", "superpoints")
 
+VIDEO_HEAD = ("room", "views", "registered", "ATE cm", "rotation deg", "coverage", "median error %", "within 2 %",
+              "within 5 %", "calibration error", "points off cm", "s a view")  # fmt: skip
+
 
 def main() -> None:
     result = json.loads(Path(sys.argv[1]).read_text())
@@ -17,7 +20,8 @@ def main() -> None:
     versions = f"Python {where['python']}, numpy {where['numpy']}"
     sys.stdout.write(f"{machine}; {versions}; {where['date']}; {result['seconds']:.0f} s in all.\n\n")
     sys.stdout.write(_table(SPEED_HEAD, map(_speed_line, result["speed"])) + "\n")
-    sys.stdout.write(_table(CUT_HEAD, map(_cut_line, result["cut_rules"])))
+    sys.stdout.write(_table(CUT_HEAD, map(_cut_line, result["cut_rules"])) + "\n")
+    sys.stdout.write(_table(VIDEO_HEAD, ([figure(v) for v in row.values()] for row in result["video_rooms"])))
 
 
 def figure(value: float | None) -> str:
