@@ -36,7 +36,11 @@ class Judgement:
 @task(name="judge", cache_policy=NO_CACHE, persist_result=False)
 def judge(keyframes: StageRef, reconstruction: StageRef, against: ReferenceSettings) -> Judgement:
     """Judges cameras, and depth where both sides have it. Raises InputError for a reference that does not serve."""
-    recording, result, reference = load_recording(keyframes), load_reconstruction(reconstruction), _opened(against)
+    recording, result, reference = (
+        load_recording(keyframes),
+        load_reconstruction(reconstruction, depth=True),
+        _opened(against),
+    )
     try:
         found = compare(result, recording, reference, lambda done, total: announce("judge", done, total + 1))
     except InputError as error:

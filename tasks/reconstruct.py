@@ -42,12 +42,12 @@ def reconstruct(store_url: str, digest: str, keyframes: StageRef, settings: Reco
     return run_stage(store_url, "reconstruct", digest, work)
 
 
-def load_reconstruction(ref: StageRef) -> Reconstruction:
-    """The reconstruction as stored, in memory."""
+def load_reconstruction(ref: StageRef, depth: bool = False) -> Reconstruction:
+    """The reconstruction as stored, in memory; ``depth``: with its dense depth, which only judging needs."""
     group = ref.group()
     attributes: dict[str, Any] = group.attrs.asdict()
     parts = {part: {name: read_array(group, f"{part}/{name}") for name in names} for part, names in _ARRAYS.items()}
-    depth = DenseDepth(*(read_array(group, f"depth/{name}") for name in _DEPTH)) if "depth" in group else None
+    maps = [read_array(group, f"depth/{name}") for name in _DEPTH] if depth and "depth" in group else None
     return Reconstruction(
         points=Points(**parts["points"]),
         correspondence=Correspondence(**parts["correspondence"]),
@@ -57,7 +57,7 @@ def load_reconstruction(ref: StageRef) -> Reconstruction:
         voxel_size=float(attributes["voxel_size"]),
         keyframes=read_array(group, "keyframes") if "keyframes" in group else None,
         distortion=float(attributes["distortion"]),
-        depth=depth,
+        depth=None if maps is None else DenseDepth(*maps),
         quality=dict(ref.summary["quality"]),
         notes=tuple(ref.summary["notes"]),
     )
