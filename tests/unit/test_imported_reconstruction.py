@@ -488,6 +488,41 @@ def test_colmap_models_that_cannot_be_used(room: Recording, tmp_path: Path):
         reconstruct(tmp_path / "out", room)
 
 
+LENSES = {
+    "SIMPLE_PINHOLE": True,
+    "RADIAL": True,
+    "FULL_OPENCV": True,
+    "SIMPLE_RADIAL_FISHEYE": False,
+    "RADIAL_FISHEYE": False,
+    "OPENCV_FISHEYE": False,
+    "FOV": False,
+    "SIMPLE_FISHEYE": False,
+    "FISHEYE": False,
+    "EQUIRECTANGULAR": False,
+}
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_only_lenses_that_can_be_straight_are_pinholes(room: Recording, tmp_path: Path, lens: str):
+    import pycolmap
+
+    if not hasattr(pycolmap.CameraModelId, lens):
+        pytest.skip(f"this COLMAP has no {lens}")
+    model = pycolmap.Reconstruction(str(write_colmap(tmp_path, room, points=100)))
+    kind = getattr(pycolmap.CameraModelId, lens)
+    model.cameras[1] = pycolmap.Camera.create_from_model_id(1, kind, float(camera_of(room)[0, 0]), *room.size)
+    extras = list(model.cameras[1].extra_params_idxs())
+    params = np.array(model.cameras[1].params)
+    params[extras] = 0
+    model.cameras[1].params = params
+    model.write_binary(str(tmp_path))
+    if LENSES[lens]:
+        assert isinstance(read_reconstruction(tmp_path, room), SparseModel)
+        return
+    with pytest.raises(InputError, match=rf"\({lens}\) is not supported.*image_undistorter"):
+        read_reconstruction(tmp_path, room)
+
+
 def test_nothing_known(tmp_path: Path):
     with pytest.raises(InputError, match="no such file"):
         content_digest(tmp_path / "none")

@@ -35,6 +35,9 @@ _OPTIONAL = ("rigs", "frames")  # since COLMAP 3.12
 _PLACES = (".", "sparse", "sparse/0")
 _DENSE = ("stereo/depth_maps/{name}.geometric.bin", "stereo/depth_maps/{name}.photometric.bin")
 _PNG_SCALE = 0.001
+_STRAIGHT = ("SIMPLE_PINHOLE", "PINHOLE")
+_RADIAL = "SIMPLE_RADIAL"
+_STRAIGHT_WITHOUT_EXTRAS = (_RADIAL, "RADIAL", "OPENCV", "FULL_OPENCV")
 _OTHER_ASPECT = 0.05  # networks round each side to a multiple of their own: up to this it is still the whole picture
 
 
@@ -119,16 +122,24 @@ def _one_size(path: Path, model: Any, frame_of: Mapping[str, int], picture: Size
 
 def _check_lenses(path: Path, cameras: list[Any]) -> None:
     """Raises InputError for lenses that are neither straight nor one SIMPLE_RADIAL for all."""
-    bent = [c for c in cameras if np.any(np.asarray(c.params)[list(c.extra_params_idxs())] != 0)]
-    other = next((c.model_name for c in bent if c.model_name != "SIMPLE_RADIAL"), None)
+    bent = [c for c in cameras if not _is_straight(c)]
+    other = next((c.model_name for c in bent if c.model_name != _RADIAL), None)
     if other is None:
         if len({tuple(c.params) for c in cameras}) == 1 or not bent:
             return
-        other = "SIMPLE_RADIAL, but not one for all images"
+        other = f"{_RADIAL}, but not one for all images"
     raise InputError(
-        f"{path}: the lens distortion of its cameras ({other}) is not supported; run `colmap image_undistorter`, and "
+        f"{path}: the lens of its cameras ({other}) is not supported; run `colmap image_undistorter`, and "
         "give its output folder as the reconstruction and its folder images as the source."
     )
+
+
+def _is_straight(camera: Any) -> bool:
+    """Whether it is a pinhole. A fisheye is none, whatever its parameters: its angles grow with the radius."""
+    if camera.model_name in _STRAIGHT:
+        return True
+    extras = np.asarray(camera.params)[list(camera.extra_params_idxs())]
+    return camera.model_name in _STRAIGHT_WITHOUT_EXTRAS and not np.any(extras != 0)
 
 
 def depth_map(path: Path, name: str) -> Path | None:
