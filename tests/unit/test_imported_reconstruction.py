@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.reconstruction.from_depth import UPRIGHT
+from ovseg3r_model.reconstruction.imported.colmap_files import check_binaries
 from ovseg3r_model.reconstruction.imported.confidence import Ranks
 from ovseg3r_model.reconstruction.imported.detect import content_digest, read_reconstruction
 from ovseg3r_model.reconstruction.imported.engine import Imported
@@ -521,6 +522,44 @@ def test_only_lenses_that_can_be_straight_are_pinholes(room: Recording, tmp_path
         return
     with pytest.raises(InputError, match=rf"\({lens}\) is not supported.*image_undistorter"):
         read_reconstruction(tmp_path, room)
+
+
+@pytest.mark.parametrize("name", ["cameras.bin", "images.bin", "points3D.bin", "frames.bin", "rigs.bin"])
+def test_a_cut_off_colmap_file_is_refused_before_it_is_read(
+    room: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    import pycolmap
+
+    file = write_colmap(tmp_path, room, points=3) / name
+    content = file.read_bytes()
+    assert isinstance(read_reconstruction(tmp_path, room), SparseModel)
+
+    def trusting(path: str) -> None:
+        pytest.fail("a damaged file was given to COLMAP's reader")
+
+    monkeypatch.setattr(pycolmap, "Reconstruction", trusting)
+    step = max(1, len(content) // 300)
+    for length in {0, 5, 7, 8, len(content) - 1, *range(0, len(content), step)}:
+        file.write_bytes(content[:length])
+        with pytest.raises(InputError, match=f"{name}: is damaged or was cut off"):
+            read_reconstruction(tmp_path, room)
+    file.write_bytes(b"\xff" * 8 + content[8:])  # a count that nothing can hold
+    with pytest.raises(InputError, match="records that it counts"):
+        read_reconstruction(tmp_path, room)
+
+
+def test_colmap_files_with_several_sensors_are_walked_to_their_end(tmp_path: Path):
+    import pycolmap
+
+    model = pycolmap.synthesize_dataset(pycolmap.SyntheticDatasetOptions(num_rigs=2, num_cameras_per_rig=3))
+    model.write_binary(str(tmp_path))
+    check_binaries(tmp_path)
+    for file in tmp_path.glob("*.bin"):
+        content = file.read_bytes()
+        file.write_bytes(content[:-1])
+        with pytest.raises(InputError, match=file.name):
+            check_binaries(tmp_path)
+        file.write_bytes(content)
 
 
 def test_nothing_known(tmp_path: Path):

@@ -15,6 +15,7 @@ import numpy as np
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.limits import MAX_PIXELS
+from ovseg3r_model.reconstruction.imported.colmap_files import check_binaries
 from ovseg3r_model.reconstruction.imported.given import (
     GivenDepth,
     GivenViews,
@@ -94,6 +95,7 @@ def read(path: Path, recording: Recording) -> GivenViews | SparseModel:
 def _load(folder: Path) -> Any:
     import pycolmap
 
+    check_binaries(folder)
     try:
         return pycolmap.Reconstruction(str(folder))
     except (RuntimeError, ValueError, IndexError, KeyError, OSError, MemoryError) as error:
