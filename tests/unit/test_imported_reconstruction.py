@@ -153,6 +153,20 @@ def test_a_box_of_one_view_stands_before_the_common_one(room: Recording, tmp_pat
     assert reconstruct(tmp_path, room).depth.z.shape == (8, 72, 96)
 
 
+def test_a_forgotten_box_is_noticed(room: Recording, tmp_path: Path):
+    camera = camera_of(room).copy()
+    camera[0, 2] -= 12
+    for name, index in (("forgotten", {}), ("given", {"box": [12, 0, 84, 72]})):
+        write_index(tmp_path / name, **index)
+        for k in range(len(room)):
+            view = view_of(room, k) | {"intrinsics": camera}
+            view["points"], view["confidence"] = view["points"][:, 12:84], view["confidence"][:, 12:84]
+            np.savez(tmp_path / name / f"{room.names[k]}.npz", **view)
+    with pytest.raises(InputError, match=r"72x72 on the box \[0.0, 0.0, 96.0, 72.0\].*stretched.*give as box"):
+        reconstruct(tmp_path / "forgotten", room)
+    assert len(reconstruct(tmp_path / "given", room).points) > 500
+
+
 def test_boxes_there_and_back():
     pixel = np.array([[0.0, 0], [7, 3.5], [-2, 40]])
     size, box = (32, 20), (10.0, -5.0, 90.0, 55.0)

@@ -39,6 +39,11 @@ MOST_OFF = 0.05
 another camera."""
 
 
+UNEVEN = 0.05
+"""Networks round the sides of a picture to multiples of their own; a pointmap that is stretched more than this,
+relative, does not cover its box."""
+
+
 @dataclass(frozen=True)
 class Index:
     """What ``reconstruction.json`` says; box None: all of the picture."""
@@ -147,6 +152,13 @@ def _open(path: Path, index: Index, picture: Size) -> _View:
         raise InputError(
             f"{path}: the box {list(box)} lies outside the picture of {picture[0]}x{picture[1]}; give it in the "
             "recording's pixels."
+        )
+    across, down = (box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1]
+    if abs(across / down - 1) > UNEVEN:
+        raise InputError(
+            f"{path}: a pointmap of {size[0]}x{size[1]} on the box {list(box)} of the picture would be stretched "
+            f"({across:.3g} by {down:.3g} pixels for each of its own); give as box the part of the picture that it "
+            "covers."
         )
     file.require("world_from_camera", (4, 4))
     pose = check_pose(file.read("world_from_camera").astype(np.float64), str(path))
