@@ -239,9 +239,32 @@ def test_views_may_be_named_by_the_number_of_the_frame(room: Recording, tmp_path
     write_index(tmp_path)
     for k in range(0, len(room), 2):
         np.savez(tmp_path / f"{7 * k}.npz", **view_of(room, k))
-    result = reconstruct(tmp_path, video)
+    result = reconstruct(tmp_path, replace(video, source_format="images"))
     assert result.keyframes is not None
     np.testing.assert_array_equal(result.keyframes, [0, 2, 4, 6])
+
+
+@pytest.mark.parametrize("kind", ["views", "colmap", "nerfstudio"])
+def test_views_of_a_video_are_named_exactly_like_its_frames(room: Recording, tmp_path: Path, kind: str):
+    write = {"views": write_views, "colmap": write_colmap, "nerfstudio": write_nerfstudio}[kind]
+    depth = {"points": 100} if kind == "colmap" else {}
+    video = replace(color_alone(room), source_format="video", names=tuple(f"frame-{k:06d}" for k in range(len(room))))
+
+    def named(form: str) -> Recording:
+        return replace(room, names=tuple(form.format(k + 1) for k in range(len(room))))
+
+    for n, form in enumerate(("{:04d}", "frame_{:05d}", "out{}", "frame-{:04d}")):  # as ffmpeg and others count, from 1
+        folder = write(tmp_path / str(n), named(form), **depth)
+        with pytest.raises(InputError, match=r"give the folder of the exported pictures as SOURCE instead of the vid"):
+            read_reconstruction(folder, video)
+        pictures = replace(color_alone(named(form)), source_format="images")
+        given = read_reconstruction(folder, pictures)
+        found = given.registered if isinstance(given, SparseModel) else given.keyframes
+        np.testing.assert_array_equal(found, range(len(room)))
+    folder = write(tmp_path / "same", replace(room, names=video.names), **depth)
+    given = read_reconstruction(folder, subset(video, [1, 4, 6]))
+    poses = given.views.world_from_camera if isinstance(given, SparseModel) else given.world_from_camera
+    np.testing.assert_allclose(poses, poses_of(room)[[1, 4, 6]], atol=1e-6)
 
 
 def test_the_least_sure_pixels_go_and_the_order_stays(room: Recording, tmp_path: Path):

@@ -21,13 +21,14 @@ from ovseg3r_model.reconstruction.imported.given import (
     GivenViews,
     Size,
     density_of,
+    match_views,
     require_same_shape,
     whole,
 )
 from ovseg3r_model.reconstruction.sfm_model import to_sparse_model
 from ovseg3r_model.reconstruction.sparse import SparseModel
 from ovseg3r_model.records import Float32, Recording
-from ovseg3r_model.segmentation.matching import first_few, match_names
+from ovseg3r_model.segmentation.matching import first_few
 from ovseg3r_model.sources.files import inside
 from ovseg3r_model.sources.pictures import depth_size, read_depth
 
@@ -69,7 +70,7 @@ def read(path: Path, recording: Recording) -> GivenViews | SparseModel:
     names = sorted(model.images[i].name for i in model.reg_image_ids())
     if not names:
         raise InputError(f"{path}: the model has no registered image; reconstruct it again.")
-    match = match_names(recording.names, names, str(path), what="images")
+    match = match_views(recording, names, str(path), what="images")
     frame_of = {names[entry]: k for k, entry in enumerate(match.entry) if entry is not None}
     maps = {name: found for name in frame_of if (found := depth_map(path, name)) is not None}
     notes = match.notes

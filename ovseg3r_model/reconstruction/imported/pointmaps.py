@@ -20,12 +20,12 @@ from ovseg3r_model.reconstruction.imported.given import (
     camera_of_picture,
     density_of,
     map_to_picture,
+    match_views,
     whole,
 )
 from ovseg3r_model.reconstruction.imported.npz import NpzFile
 from ovseg3r_model.records import Bool, Float64, Recording
 from ovseg3r_model.segmentation.json_files import read_json
-from ovseg3r_model.segmentation.matching import match_names
 from ovseg3r_model.sources.files import natural_key
 from ovseg3r_model.sources.matrices import check_intrinsics, check_pose
 
@@ -86,7 +86,7 @@ def read(folder: Path, recording: Recording) -> GivenViews:
     if not found:
         raise InputError(f"{folder}: holds no NAME.npz beside {INDEX}; write one for each view, named like its frame.")
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in found]
-    match = match_names(recording.names, names, str(folder), what="views")
+    match = match_views(recording, names, str(folder), what="views")
     keyframes = [k for k, entry in enumerate(match.entry) if entry is not None]
     chosen = [entry for entry in match.entry if entry is not None]
     views = [_open(found[entry], index, recording.size) for entry in chosen]
