@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -31,7 +32,8 @@ from ovseg3r_model.reconstruction.lens import distort
 from ovseg3r_model.reconstruction.protocol import build_reconstructor, check_settings, engine_for, inputs_digest
 from ovseg3r_model.reconstruction.sparse import SparseModel
 from ovseg3r_model.records import Reconstruction, Recording, color_alone, subset
-from ovseg3r_model.settings import DenseSettings, ReconstructSettings
+from ovseg3r_model.settings import DenseSettings, IngestSettings, ReconstructSettings
+from tasks.ingest import ingest, load_recording
 from tests.contracts.reconstructor_contract import room_recording
 from tests.given_reconstructions import (
     camera_of,
@@ -265,6 +267,27 @@ def test_views_of_a_video_are_named_exactly_like_its_frames(room: Recording, tmp
     given = read_reconstruction(folder, subset(video, [1, 4, 6]))
     poses = given.views.world_from_camera if isinstance(given, SparseModel) else given.world_from_camera
     np.testing.assert_allclose(poses, poses_of(room)[[1, 4, 6]], atol=1e-6)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_pictures_that_exif_turns_are_refused(room: Recording, tmp_path: Path, orientation: int):
+    (tmp_path / "pictures").mkdir()
+    for k, name in enumerate(room.names):
+        exif = Image.Exif()
+        exif[0x0112] = orientation if k == 5 else 1
+        pixels = np.asarray(room.color[k])
+        stored = np.rot90(pixels) if orientation == 6 and k == 5 else pixels
+        Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "pictures" / f"{name}.jpg", exif=exif)
+    source = str(tmp_path / "pictures")
+    recording = load_recording(
+        ingest.fn(str(tmp_path / "store"), "0" * 64, source, IngestSettings(source_format="images"))
+    )
+    views = write_views(tmp_path / "views", room)
+    if orientation == 1:
+        assert len(reconstruct(views, recording).points) > 500
+        return
+    with pytest.raises(InputError, match=r"turn the pictures' pixels first, e.g. `mogrify -auto-orient \*.jpg`"):
+        reconstruct(views, subset(recording, [0, 1, 2]))
 
 
 def test_the_least_sure_pixels_go_and_the_order_stays(room: Recording, tmp_path: Path):

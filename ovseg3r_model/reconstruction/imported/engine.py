@@ -46,6 +46,11 @@ class Imported:
         self.scale_source = None if settings.scale_from is None else parse_scale_source(settings.scale_from)
 
     def reconstruct(self, recording: Recording, progress: Progress = no_progress) -> Reconstruction:
+        if recording.turned:
+            raise InputError(
+                f"Pictures of the source are turned by their EXIF orientation, which {self.path} most likely does not "
+                "know of; turn the pictures' pixels first, e.g. `mogrify -auto-orient *.jpg`, and reconstruct again."
+            )
         given = read_reconstruction(self.path, recording)
         # two steps a view for depth, two for fusion
         steps = _Steps(progress, 4 * len(given.registered if isinstance(given, SparseModel) else given.keyframes))
