@@ -440,6 +440,28 @@ def test_nerfstudio(room: Recording, truth: cKDTree, tmp_path: Path):
         reconstruct(write_nerfstudio(folder, room, depth=False), room)
 
 
+def test_nerfstudio_in_another_unit(room: Recording, truth: cKDTree, tmp_path: Path):
+    """As ns-process-data --use-sfm-depth leaves it; what is too large for a room is refused without --scale-from."""
+    for scale in (3.0, 1000.0):
+        poses = poses_of(room).copy()
+        poses[:, :3, 3] *= scale
+        other = replace(room, world_from_camera=poses, depth=[scale * depth_of(room, k) for k in range(len(room))])
+        folder = write_nerfstudio(tmp_path / f"{scale:g}", other)
+        csv = tmp_path / "positions.csv"
+        rows = zip(room.names, poses_of(room)[:, :3, 3], strict=True)
+        csv.write_text("\n".join(f"{name},{x},{y},{z}" for name, (x, y, z) in rows))
+        result = reconstruct(folder, room, scale_from=f"positions:{csv}")
+        assert result.scale_known
+        np.testing.assert_allclose(result.views.world_from_camera, poses_of(room), atol=1e-3)
+        assert truth.query(result.points.xyz)[0].max() < 1.5 * VOXEL
+        assert not any("--use-sfm-depth" in note for note in result.notes)
+        if scale > 100:
+            with pytest.raises(InputError, match="for nerfstudio by --scale-from"):
+                reconstruct(folder, room)
+        else:
+            assert any("--use-sfm-depth" in note for note in reconstruct(folder, room, voxel=None).notes)
+
+
 def spoilt(change: Any) -> Any:
     """A test's case: the first view with ``change`` made to its arrays."""
 

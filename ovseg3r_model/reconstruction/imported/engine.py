@@ -31,6 +31,11 @@ STORABLE = (0.01, 1000.0)
 ROOM = (0.02, 500.0)
 """Metres: a median depth outside of these is a mistake of the unit."""
 
+ASSUMED_NOTE = (
+    "Lengths are taken for metres, as nerfstudio's depth should be; where ns-process-data --use-sfm-depth has made it "
+    "they are not: then give --scale-from."
+)
+
 
 class Imported:
     """See the package; an implementation of :class:`ovseg3r_model.reconstruction.protocol.Reconstructor`.
@@ -55,6 +60,9 @@ class Imported:
         # two steps a view for depth, two for fusion
         steps = _Steps(progress, 4 * len(given.registered if isinstance(given, SparseModel) else given.keyframes))
         metric = isinstance(given, GivenViews) and given.metric
+        assumed = isinstance(given, GivenViews) and given.metric_assumed
+        if assumed and self.scale_source is not None:
+            metric = False
         if metric and self.scale_source is not None:
             raise InputError(
                 f"--scale-from {self.settings.scale_from} is given, but {self.path} is in metres; leave it out."
@@ -68,11 +76,12 @@ class Imported:
             notes = given.notes
         else:
             sample = sampled(given, recording, steps)
-            unit, notes = self._unit(given, sample.median, sample.notes)
+            unit, notes = self._unit(metric, sample.median, sample.notes)
             start = sample.model.transformed(unit, np.eye(3), np.zeros(3))
             model, world_frame, scale = self._placed(recording, start, given.gravity_aligned)
             frames = rectified(recording, model)
             depth = self._gridded(given, model, scale * unit, sample.ranks, steps)
+            notes = (*notes, ASSUMED_NOTE) if metric and assumed else notes
             notes = (*notes, UNRANKED_NOTE if sample.ranks is None else RANKED_NOTE)
         found = EstimatedViews(
             views=model.views,
@@ -94,12 +103,12 @@ class Imported:
             notes = (*notes, UNKNOWN_SCALE)
         return fuse_estimated(found, self.settings, extent_of(model.xyz), model.quality, notes, steps)
 
-    def _unit(self, given: GivenViews, median: float, notes: tuple[str, ...]) -> tuple[float, tuple[str, ...]]:
+    def _unit(self, metric: bool, median: float, notes: tuple[str, ...]) -> tuple[float, tuple[str, ...]]:
         """What to multiply the given lengths by before anything else; notes with a word about it."""
-        if given.metric and not ROOM[0] <= median <= ROOM[1]:
+        if metric and not ROOM[0] <= median <= ROOM[1]:
             raise InputError(
                 f"{self.path}: the median depth would be {median:g} metres; correct the unit, or say that it is not "
-                "metric."
+                "metric (for nerfstudio by --scale-from)."
             )
         if STORABLE[0] <= median <= STORABLE[1]:
             return 1.0, notes

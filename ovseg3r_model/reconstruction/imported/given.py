@@ -36,7 +36,8 @@ class GivenViews:
     path: where they were read, for messages. keyframes (V,) int64, increasing: the recording's frames that they are.
     world_from_camera (V,4,4). intrinsics: V of (3,3) float64 in the recording's pixels, None where the focal length is
     to be fitted. read: a view's depth, read anew each time. density: the most depth pixels per pixel of the picture,
-    along a side. metric: lengths are metres. gravity_aligned: the world's z is up. distortion: as in
+    along a side. metric: lengths are metres; metric_assumed: only because the format says so, which not every writer
+    holds to. gravity_aligned: the world's z is up. distortion: as in
     :class:`ovseg3r_model.records.Reconstruction`; depth then lies on the distorted pictures.
     """
 
@@ -48,6 +49,7 @@ class GivenViews:
     density: float
     metric: bool
     gravity_aligned: bool
+    metric_assumed: bool = False
     distortion: float = 0.0
     notes: tuple[str, ...] = ()
 

@@ -50,6 +50,7 @@ def read(folder: Path, recording: Recording) -> GivenViews:
         read=lambda v: GivenDepth(depth[chosen[v]].astype(np.float32), None, box),
         density=density_of(given.size, box),
         metric=True,
+        metric_assumed=True,  # ns-process-data --use-sfm-depth writes the unit of structure from motion
         gravity_aligned=False,
         notes=match.notes,
     )
