@@ -226,6 +226,33 @@ def test_scale_from_works_as_for_pictures_alone(room: Recording, truth: cKDTree,
         Imported(settings.model_copy(update={"scale_from": "depth"}), tmp_path / "views").reconstruct(room)
 
 
+def test_depth_of_the_sky_is_none(room: Recording, truth: cKDTree, tmp_path: Path):
+    for metric in (True, False):
+        write_index(tmp_path, metric=metric)
+        for k in range(len(room)):
+            depth = depth_of(room, k).copy()
+            depth[:12] = 3e5
+            points = pointmap(depth, camera_of(room), poses_of(room)[k])
+            np.savez(tmp_path / f"{room.names[k]}.npz", **view_of(room, k) | {"points": points})
+        result = reconstruct(tmp_path, room, voxel=None)
+        assert result.depth is not None
+        assert np.isfinite(result.depth.z).all()
+        assert (result.depth.z[:, :11] == 0).all()
+        assert (result.depth.confidence[result.depth.z == 0] == 0).all()
+        assert result.voxel_size < 0.05
+        assert_true(result, truth, room)
+
+
+def test_depth_is_stored_in_16_bits_whatever_the_scale(room: Recording, tmp_path: Path):
+    csv = tmp_path / "positions.csv"
+    rows = zip(room.names, 2e4 * poses_of(room)[:, :3, 3], strict=True)  # by mistake in some small unit
+    csv.write_text("\n".join(f"{name},{x},{y},{z}" for name, (x, y, z) in rows))
+    write_views(tmp_path, room, metric=False)
+    depth = reconstruct(tmp_path, room, voxel=500.0, scale_from=f"positions:{csv}").depth
+    assert depth is not None
+    assert np.isfinite(depth.z).all()
+
+
 def test_only_some_frames_have_a_view(room: Recording, truth: cKDTree, tmp_path: Path):
     chosen = [1, 2, 4, 5, 7]
     result = reconstruct(write_views(tmp_path, room, chosen), room)
@@ -390,6 +417,26 @@ def test_colmap_without_depth_maps_gets_our_own(tmp_path: Path):
     assert has.mean() > 0.2
     error = np.abs(result.depth.z[2][has] / depth_of(room, 2)[has] - 1)
     assert np.median(error) < 0.03
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1e5])
+def test_colmap_without_depth_maps_in_any_unit(tmp_path: Path, scale: float):
+    import pycolmap
+
+    room = room_recording(seed=3, views=6, size=(160, 120))
+    write_colmap(tmp_path, room, points=150)
+    model = pycolmap.Reconstruction(str(tmp_path))
+    model.transform(pycolmap.Sim3d(scale, pycolmap.Rotation3d(), np.zeros(3)))
+    model.write_binary(str(tmp_path))
+    dense = DenseSettings(short_side=120, device="cpu", planes=32, neighbours=4, sources=3)
+    result = reconstruct(tmp_path, room, dense=dense, voxel=None)
+    assert any("the median depth" in note for note in result.notes)
+    assert result.depth is not None
+    assert np.isfinite(result.depth.z).all()
+    has = result.depth.z[2] > 0
+    assert has.mean() > 0.2
+    ratio = result.depth.z[2][has].astype(float) / depth_of(room, 2)[has]
+    assert np.median(np.abs(ratio / np.median(ratio) - 1)) < 0.03
 
 
 def test_colmap_with_one_bent_lens(room: Recording, truth: cKDTree, tmp_path: Path):
