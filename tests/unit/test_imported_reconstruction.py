@@ -734,6 +734,29 @@ def test_the_digest_is_the_contents(room: Recording, tmp_path: Path):
     assert all(digest and len(digest) == 64 for digest in seen)
 
 
+@pytest.mark.parametrize(("kind", "place"), [("npy", "depth"), ("geometric", "stereo/depth_maps")])
+def test_linked_folders_of_depth_maps_are_refused(room: Recording, tmp_path: Path, kind: str, place: str):
+    """What is read must be in the digest."""
+    inner = replace(room, names=tuple(f"cam/{name}" for name in room.names))
+    folder = write_colmap(tmp_path / "model", inner)
+    write_colmap_depth(tmp_path / "model", room, kind)
+    (folder / place).rename(tmp_path / "raw")
+    (folder / place).mkdir()
+    (folder / place / "cam").symlink_to(tmp_path / "raw", target_is_directory=True)
+    for use in (content_digest, lambda path: read_reconstruction(path, room)):
+        with pytest.raises(InputError, match=r"cam: is a link to a folder.*put the folder itself there"):
+            use(folder)
+    (folder / place / "cam").unlink()
+    (tmp_path / "raw").rename(folder / place / "cam")
+    before = content_digest(folder)
+    assert isinstance(read_reconstruction(folder, room), GivenViews)
+    # the whole folder may be a link: a search begins behind it
+    (folder / place).rename(tmp_path / "whole")
+    (folder / place).symlink_to(tmp_path / "whole", target_is_directory=True)
+    assert content_digest(folder) == before
+    assert isinstance(read_reconstruction(folder, room), GivenViews)
+
+
 def test_the_grid_is_no_finer_than_the_depth():
     assert grid_size((1920, 1080), 518 / 1920) == (518, 291)
     assert grid_size((1920, 1080), 1.0) == (853, 480)

@@ -5,6 +5,7 @@ Depth is z-depth in the model's unit, one map per picture, of any resolution: CO
 ``depth/STEM.png`` (16 bit, thousandths of the model's unit: millimetres where that is the metre).
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ _PARTS = ("cameras", "images", "points3D")
 _OPTIONAL = ("rigs", "frames")  # since COLMAP 3.12
 _PLACES = (".", "sparse", "sparse/0")
 _DENSE = ("stereo/depth_maps/{name}.geometric.bin", "stereo/depth_maps/{name}.photometric.bin")
+_MAP_FOLDERS = ("stereo/depth_maps", "depth")
 _PNG_SCALE = 0.001
 _STRAIGHT = ("SIMPLE_PINHOLE", "PINHOLE")
 _RADIAL = "SIMPLE_RADIAL"
@@ -52,11 +54,20 @@ def model_folder(path: Path) -> Path | None:
 
 
 def files(path: Path) -> list[Path]:
-    """The model's files and every depth map under ``path``."""
+    """The model's files and every depth map under ``path``. Raises InputError for a linked folder among the maps'."""
+    _refuse_linked_folders(path)
     folder = model_folder(path) or path
     model = [folder / f"{part}{end}" for part in (*_PARTS, *_OPTIONAL) for end in (".bin", ".txt")]
     maps = [*path.glob("stereo/depth_maps/**/*.bin"), *path.glob("depth/**/*.png"), *path.glob("depth/**/*.npy")]
     return [file for file in [*model, *sorted(maps)] if file.is_file()]
+
+
+def _refuse_linked_folders(path: Path) -> None:
+    """Among the depth maps: what lies in them would be read, but the search for what enters the digest misses it."""
+    for here, below, _ in (entry for place in _MAP_FOLDERS for entry in os.walk(path / place)):
+        linked = next((Path(here, name) for name in sorted(below) if Path(here, name).is_symlink()), None)
+        if linked is not None:
+            raise InputError(f"{linked}: is a link to a folder, which is not followed; put the folder itself there.")
 
 
 def read(path: Path, recording: Recording) -> GivenViews | SparseModel:
@@ -66,6 +77,7 @@ def read(path: Path, recording: Recording) -> GivenViews | SparseModel:
     Raises:
         InputError: the model cannot be read, is of other pictures, or its cameras are none that is supported.
     """
+    _refuse_linked_folders(path)
     model = _load(model_folder(path) or path)
     names = sorted(model.images[i].name for i in model.reg_image_ids())
     if not names:
