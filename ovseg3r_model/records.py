@@ -51,6 +51,7 @@ class Recording:
     registered depth.
     focal_guess: focal length in pixels that the pictures' EXIF states, where the cameras are unknown: rounded, and of
     the lens in general, so a value to start from; None where it states none.
+    turned: whether EXIF had pictures turned or mirrored: other programs may read the files otherwise than ``color``.
     notes: what a user should know of how the source was read (frames left out, assumptions made), one sentence each.
     """
 
@@ -67,6 +68,7 @@ class Recording:
     depth_intrinsics: Float64 | None = None
     color_from_depth: Float64 | None = None
     focal_guess: float | None = None
+    turned: bool = False
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -227,6 +229,7 @@ def subset(recording: Recording, chosen: Sequence[int] | Int64) -> Recording:
         depth_intrinsics=take(recording.depth_intrinsics),
         color_from_depth=recording.color_from_depth,
         focal_guess=recording.focal_guess,
+        turned=recording.turned,
         notes=recording.notes,
     )
 
@@ -241,6 +244,7 @@ def color_alone(recording: Recording) -> Recording:
         color=recording.color,
         size=recording.size,
         focal_guess=recording.focal_guess,
+        turned=recording.turned,
     )
 
 

@@ -60,6 +60,7 @@ def load_recording(ref: StageRef) -> Recording:
         depth=depth,
         depth_size=_size(attributes["depth_size"]) if has_depth else None,
         focal_guess=attributes["focal_guess"],
+        turned=bool(attributes["turned"]),
         notes=tuple(attributes["notes"]),
         **optional,
     )
@@ -80,6 +81,7 @@ def _save(attempt: Attempt, recording: Recording) -> None:
             "size": list(recording.size),
             "depth_size": list(recording.depth_size or ()),
             "focal_guess": recording.focal_guess,
+            "turned": recording.turned,
             "notes": list(recording.notes),
         }
     )

@@ -13,7 +13,7 @@ from ovseg3r_model.sources import has_posed_depth, resolve_format, source_digest
 from storage.digests import stage_digest
 from storage.schema import SCHEMA_VERSION
 
-STAGE_VERSIONS = {"ingest": 1, "reconstruct": 1, "segment": 1, "lift": 1, "superpoints": 1, "publish": 1}
+STAGE_VERSIONS = {"ingest": 2, "reconstruct": 1, "segment": 1, "lift": 1, "superpoints": 1, "publish": 1}
 """Raised by hand whenever the same input and settings would give other bytes."""
 
 _NEEDS = {

@@ -1,4 +1,4 @@
-"""Which entry of somebody's masks belongs to which frame, by name."""
+"""Which entry of somebody's masks, or view of their reconstruction, belongs to which frame, by name."""
 
 import re
 from collections import defaultdict
@@ -45,6 +45,16 @@ def match_names(frames: Sequence[str], entries: Sequence[str], source: str, what
         f"The {what} in {source} are for other frames: they are named {first_few(entries)}, the frames "
         f"{first_few(frames)}; name the entries like the frames."
     )
+
+
+def match_exact_names(frames: Sequence[str], entries: Sequence[str], source: str) -> tuple[int | None, ...]:
+    """For each frame the index of the entry of the same name, folder and picture suffix left aside, or None; nothing is
+    matched by number, and all may be None.
+
+    Raises:
+        InputError: two entries fit a frame as well; two frames want the same entry.
+    """
+    return _paired(frames, entries, (_full, _stem), source)
 
 
 def first_few(names: Sequence[str], count: int = 3) -> str:

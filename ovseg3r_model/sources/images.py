@@ -7,7 +7,7 @@ import numpy as np
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.records import Recording
 from ovseg3r_model.sources.files import PICTURE_SUFFIXES, frame_names, list_files
-from ovseg3r_model.sources.pictures import color_files, common_focal
+from ovseg3r_model.sources.pictures import color_files, common_focal, is_turned
 
 
 def recognises(folder: Path) -> bool:
@@ -35,4 +35,5 @@ def read(folder: Path) -> Recording:
         color=color,
         size=color.size,
         focal_guess=common_focal(paths, color.size),
+        turned=any(is_turned(path) for path in paths),
     )

@@ -41,6 +41,7 @@ _DECODERS: tuple[tuple[int, bytes, type[ImageFile]], ...] = (
 # What Pillow's decoders raise on damaged files, and numpy on damaged arrays.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_ORIENTATIONS = range(2, 9)  # those that change anything
 _ORIENTATION = 0x0112
 _EXIF_IFD, _FOCAL_35MM = 0x8769, 0xA405
 
@@ -93,6 +94,13 @@ def color_size(path: Path, upright: bool = False) -> Size:
         width, height = picture.size
         turned = upright and _orientation(picture) in _TURNED
     return (height, width) if turned else (width, height)
+
+
+def is_turned(path: Path) -> bool:
+    """Whether the EXIF orientation says that the stored pixels are to be turned or mirrored. Raises InputError for what
+    is no picture."""
+    with _open(path) as picture:
+        return _orientation(picture) in _ORIENTATIONS
 
 
 def depth_size(path: Path) -> Size:

@@ -8,11 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.reconstruction.from_depth import UPRIGHT
+from ovseg3r_model.reconstruction.imported.colmap_files import check_binaries
 from ovseg3r_model.reconstruction.imported.confidence import Ranks
 from ovseg3r_model.reconstruction.imported.detect import content_digest, read_reconstruction
 from ovseg3r_model.reconstruction.imported.engine import Imported
@@ -30,7 +32,8 @@ from ovseg3r_model.reconstruction.lens import distort
 from ovseg3r_model.reconstruction.protocol import build_reconstructor, check_settings, engine_for, inputs_digest
 from ovseg3r_model.reconstruction.sparse import SparseModel
 from ovseg3r_model.records import Reconstruction, Recording, color_alone, subset
-from ovseg3r_model.settings import DenseSettings, ReconstructSettings
+from ovseg3r_model.settings import DenseSettings, IngestSettings, ReconstructSettings
+from tasks.ingest import ingest, load_recording
 from tests.contracts.reconstructor_contract import room_recording
 from tests.given_reconstructions import (
     camera_of,
@@ -152,6 +155,20 @@ def test_a_box_of_one_view_stands_before_the_common_one(room: Recording, tmp_pat
     assert reconstruct(tmp_path, room).depth.z.shape == (8, 72, 96)
 
 
+def test_a_forgotten_box_is_noticed(room: Recording, tmp_path: Path):
+    camera = camera_of(room).copy()
+    camera[0, 2] -= 12
+    for name, index in (("forgotten", {}), ("given", {"box": [12, 0, 84, 72]})):
+        write_index(tmp_path / name, **index)
+        for k in range(len(room)):
+            view = view_of(room, k) | {"intrinsics": camera}
+            view["points"], view["confidence"] = view["points"][:, 12:84], view["confidence"][:, 12:84]
+            np.savez(tmp_path / name / f"{room.names[k]}.npz", **view)
+    with pytest.raises(InputError, match=r"72x72 on the box \[0.0, 0.0, 96.0, 72.0\].*stretched.*give as box"):
+        reconstruct(tmp_path / "forgotten", room)
+    assert len(reconstruct(tmp_path / "given", room).points) > 500
+
+
 def test_boxes_there_and_back():
     pixel = np.array([[0.0, 0], [7, 3.5], [-2, 40]])
     size, box = (32, 20), (10.0, -5.0, 90.0, 55.0)
@@ -209,6 +226,33 @@ def test_scale_from_works_as_for_pictures_alone(room: Recording, truth: cKDTree,
         Imported(settings.model_copy(update={"scale_from": "depth"}), tmp_path / "views").reconstruct(room)
 
 
+def test_depth_of_the_sky_is_none(room: Recording, truth: cKDTree, tmp_path: Path):
+    for metric in (True, False):
+        write_index(tmp_path, metric=metric)
+        for k in range(len(room)):
+            depth = depth_of(room, k).copy()
+            depth[:12] = 3e5
+            points = pointmap(depth, camera_of(room), poses_of(room)[k])
+            np.savez(tmp_path / f"{room.names[k]}.npz", **view_of(room, k) | {"points": points})
+        result = reconstruct(tmp_path, room, voxel=None)
+        assert result.depth is not None
+        assert np.isfinite(result.depth.z).all()
+        assert (result.depth.z[:, :11] == 0).all()
+        assert (result.depth.confidence[result.depth.z == 0] == 0).all()
+        assert result.voxel_size < 0.05
+        assert_true(result, truth, room)
+
+
+def test_depth_is_stored_in_16_bits_whatever_the_scale(room: Recording, tmp_path: Path):
+    csv = tmp_path / "positions.csv"
+    rows = zip(room.names, 2e4 * poses_of(room)[:, :3, 3], strict=True)  # by mistake in some small unit
+    csv.write_text("\n".join(f"{name},{x},{y},{z}" for name, (x, y, z) in rows))
+    write_views(tmp_path, room, metric=False)
+    depth = reconstruct(tmp_path, room, voxel=500.0, scale_from=f"positions:{csv}").depth
+    assert depth is not None
+    assert np.isfinite(depth.z).all()
+
+
 def test_only_some_frames_have_a_view(room: Recording, truth: cKDTree, tmp_path: Path):
     chosen = [1, 2, 4, 5, 7]
     result = reconstruct(write_views(tmp_path, room, chosen), room)
@@ -224,9 +268,53 @@ def test_views_may_be_named_by_the_number_of_the_frame(room: Recording, tmp_path
     write_index(tmp_path)
     for k in range(0, len(room), 2):
         np.savez(tmp_path / f"{7 * k}.npz", **view_of(room, k))
-    result = reconstruct(tmp_path, video)
+    result = reconstruct(tmp_path, replace(video, source_format="images"))
     assert result.keyframes is not None
     np.testing.assert_array_equal(result.keyframes, [0, 2, 4, 6])
+
+
+@pytest.mark.parametrize("kind", ["views", "colmap", "nerfstudio"])
+def test_views_of_a_video_are_named_exactly_like_its_frames(room: Recording, tmp_path: Path, kind: str):
+    write = {"views": write_views, "colmap": write_colmap, "nerfstudio": write_nerfstudio}[kind]
+    depth = {"points": 100} if kind == "colmap" else {}
+    video = replace(color_alone(room), source_format="video", names=tuple(f"frame-{k:06d}" for k in range(len(room))))
+
+    def named(form: str) -> Recording:
+        return replace(room, names=tuple(form.format(k + 1) for k in range(len(room))))
+
+    for n, form in enumerate(("{:04d}", "frame_{:05d}", "out{}", "frame-{:04d}")):  # as ffmpeg and others count, from 1
+        folder = write(tmp_path / str(n), named(form), **depth)
+        with pytest.raises(InputError, match=r"give the folder of the exported pictures as SOURCE instead of the vid"):
+            read_reconstruction(folder, video)
+        pictures = replace(color_alone(named(form)), source_format="images")
+        given = read_reconstruction(folder, pictures)
+        found = given.registered if isinstance(given, SparseModel) else given.keyframes
+        np.testing.assert_array_equal(found, range(len(room)))
+    folder = write(tmp_path / "same", replace(room, names=video.names), **depth)
+    given = read_reconstruction(folder, subset(video, [1, 4, 6]))
+    poses = given.views.world_from_camera if isinstance(given, SparseModel) else given.world_from_camera
+    np.testing.assert_allclose(poses, poses_of(room)[[1, 4, 6]], atol=1e-6)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_pictures_that_exif_turns_are_refused(room: Recording, tmp_path: Path, orientation: int):
+    (tmp_path / "pictures").mkdir()
+    for k, name in enumerate(room.names):
+        exif = Image.Exif()
+        exif[0x0112] = orientation if k == 5 else 1
+        pixels = np.asarray(room.color[k])
+        stored = np.rot90(pixels) if orientation == 6 and k == 5 else pixels
+        Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "pictures" / f"{name}.jpg", exif=exif)
+    source = str(tmp_path / "pictures")
+    recording = load_recording(
+        ingest.fn(str(tmp_path / "store"), "0" * 64, source, IngestSettings(source_format="images"))
+    )
+    views = write_views(tmp_path / "views", room)
+    if orientation == 1:
+        assert len(reconstruct(views, recording).points) > 500
+        return
+    with pytest.raises(InputError, match=r"turn the pictures' pixels first, e.g. `mogrify -auto-orient \*.jpg`"):
+        reconstruct(views, subset(recording, [0, 1, 2]))
 
 
 def test_the_least_sure_pixels_go_and_the_order_stays(room: Recording, tmp_path: Path):
@@ -331,6 +419,26 @@ def test_colmap_without_depth_maps_gets_our_own(tmp_path: Path):
     assert np.median(error) < 0.03
 
 
+@pytest.mark.parametrize("scale", [1e-5, 1e5])
+def test_colmap_without_depth_maps_in_any_unit(tmp_path: Path, scale: float):
+    import pycolmap
+
+    room = room_recording(seed=3, views=6, size=(160, 120))
+    write_colmap(tmp_path, room, points=150)
+    model = pycolmap.Reconstruction(str(tmp_path))
+    model.transform(pycolmap.Sim3d(scale, pycolmap.Rotation3d(), np.zeros(3)))
+    model.write_binary(str(tmp_path))
+    dense = DenseSettings(short_side=120, device="cpu", planes=32, neighbours=4, sources=3)
+    result = reconstruct(tmp_path, room, dense=dense, voxel=None)
+    assert any("the median depth" in note for note in result.notes)
+    assert result.depth is not None
+    assert np.isfinite(result.depth.z).all()
+    has = result.depth.z[2] > 0
+    assert has.mean() > 0.2
+    ratio = result.depth.z[2][has].astype(float) / depth_of(room, 2)[has]
+    assert np.median(np.abs(ratio / np.median(ratio) - 1)) < 0.03
+
+
 def test_colmap_with_one_bent_lens(room: Recording, truth: cKDTree, tmp_path: Path):
     k1 = -0.08
     y, x = np.indices((72, 96))
@@ -377,6 +485,28 @@ def test_nerfstudio(room: Recording, truth: cKDTree, tmp_path: Path):
     shutil.rmtree(folder)
     with pytest.raises(InputError, match=r"no depth; add depth_file_path"):
         reconstruct(write_nerfstudio(folder, room, depth=False), room)
+
+
+def test_nerfstudio_in_another_unit(room: Recording, truth: cKDTree, tmp_path: Path):
+    """As ns-process-data --use-sfm-depth leaves it; what is too large for a room is refused without --scale-from."""
+    for scale in (3.0, 1000.0):
+        poses = poses_of(room).copy()
+        poses[:, :3, 3] *= scale
+        other = replace(room, world_from_camera=poses, depth=[scale * depth_of(room, k) for k in range(len(room))])
+        folder = write_nerfstudio(tmp_path / f"{scale:g}", other)
+        csv = tmp_path / "positions.csv"
+        rows = zip(room.names, poses_of(room)[:, :3, 3], strict=True)
+        csv.write_text("\n".join(f"{name},{x},{y},{z}" for name, (x, y, z) in rows))
+        result = reconstruct(folder, room, scale_from=f"positions:{csv}")
+        assert result.scale_known
+        np.testing.assert_allclose(result.views.world_from_camera, poses_of(room), atol=1e-3)
+        assert truth.query(result.points.xyz)[0].max() < 1.5 * VOXEL
+        assert not any("--use-sfm-depth" in note for note in result.notes)
+        if scale > 100:
+            with pytest.raises(InputError, match="for nerfstudio by --scale-from"):
+                reconstruct(folder, room)
+        else:
+            assert any("--use-sfm-depth" in note for note in reconstruct(folder, room, voxel=None).notes)
 
 
 def spoilt(change: Any) -> Any:
@@ -488,6 +618,79 @@ def test_colmap_models_that_cannot_be_used(room: Recording, tmp_path: Path):
         reconstruct(tmp_path / "out", room)
 
 
+LENSES = {
+    "SIMPLE_PINHOLE": True,
+    "RADIAL": True,
+    "FULL_OPENCV": True,
+    "SIMPLE_RADIAL_FISHEYE": False,
+    "RADIAL_FISHEYE": False,
+    "OPENCV_FISHEYE": False,
+    "FOV": False,
+    "SIMPLE_FISHEYE": False,
+    "FISHEYE": False,
+    "EQUIRECTANGULAR": False,
+}
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_only_lenses_that_can_be_straight_are_pinholes(room: Recording, tmp_path: Path, lens: str):
+    import pycolmap
+
+    if not hasattr(pycolmap.CameraModelId, lens):
+        pytest.skip(f"this COLMAP has no {lens}")
+    model = pycolmap.Reconstruction(str(write_colmap(tmp_path, room, points=100)))
+    kind = getattr(pycolmap.CameraModelId, lens)
+    model.cameras[1] = pycolmap.Camera.create_from_model_id(1, kind, float(camera_of(room)[0, 0]), *room.size)
+    extras = list(model.cameras[1].extra_params_idxs())
+    params = np.array(model.cameras[1].params)
+    params[extras] = 0
+    model.cameras[1].params = params
+    model.write_binary(str(tmp_path))
+    if LENSES[lens]:
+        assert isinstance(read_reconstruction(tmp_path, room), SparseModel)
+        return
+    with pytest.raises(InputError, match=rf"\({lens}\) is not supported.*image_undistorter"):
+        read_reconstruction(tmp_path, room)
+
+
+@pytest.mark.parametrize("name", ["cameras.bin", "images.bin", "points3D.bin", "frames.bin", "rigs.bin"])
+def test_a_cut_off_colmap_file_is_refused_before_it_is_read(
+    room: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    import pycolmap
+
+    file = write_colmap(tmp_path, room, points=3) / name
+    content = file.read_bytes()
+    assert isinstance(read_reconstruction(tmp_path, room), SparseModel)
+
+    def trusting(path: str) -> None:
+        pytest.fail("a damaged file was given to COLMAP's reader")
+
+    monkeypatch.setattr(pycolmap, "Reconstruction", trusting)
+    step = max(1, len(content) // 300)
+    for length in {0, 5, 7, 8, len(content) - 1, *range(0, len(content), step)}:
+        file.write_bytes(content[:length])
+        with pytest.raises(InputError, match=f"{name}: is damaged or was cut off"):
+            read_reconstruction(tmp_path, room)
+    file.write_bytes(b"\xff" * 8 + content[8:])  # a count that nothing can hold
+    with pytest.raises(InputError, match="records that it counts"):
+        read_reconstruction(tmp_path, room)
+
+
+def test_colmap_files_with_several_sensors_are_walked_to_their_end(tmp_path: Path):
+    import pycolmap
+
+    model = pycolmap.synthesize_dataset(pycolmap.SyntheticDatasetOptions(num_rigs=2, num_cameras_per_rig=3))
+    model.write_binary(str(tmp_path))
+    check_binaries(tmp_path)
+    for file in tmp_path.glob("*.bin"):
+        content = file.read_bytes()
+        file.write_bytes(content[:-1])
+        with pytest.raises(InputError, match=file.name):
+            check_binaries(tmp_path)
+        file.write_bytes(content)
+
+
 def test_nothing_known(tmp_path: Path):
     with pytest.raises(InputError, match="no such file"):
         content_digest(tmp_path / "none")
@@ -529,6 +732,29 @@ def test_the_digest_is_the_contents(room: Recording, tmp_path: Path):
         seen.add(inputs_digest(settings, "imported"))
     assert len(seen) == 8
     assert all(digest and len(digest) == 64 for digest in seen)
+
+
+@pytest.mark.parametrize(("kind", "place"), [("npy", "depth"), ("geometric", "stereo/depth_maps")])
+def test_linked_folders_of_depth_maps_are_refused(room: Recording, tmp_path: Path, kind: str, place: str):
+    """What is read must be in the digest."""
+    inner = replace(room, names=tuple(f"cam/{name}" for name in room.names))
+    folder = write_colmap(tmp_path / "model", inner)
+    write_colmap_depth(tmp_path / "model", room, kind)
+    (folder / place).rename(tmp_path / "raw")
+    (folder / place).mkdir()
+    (folder / place / "cam").symlink_to(tmp_path / "raw", target_is_directory=True)
+    for use in (content_digest, lambda path: read_reconstruction(path, room)):
+        with pytest.raises(InputError, match=r"cam: is a link to a folder.*put the folder itself there"):
+            use(folder)
+    (folder / place / "cam").unlink()
+    (tmp_path / "raw").rename(folder / place / "cam")
+    before = content_digest(folder)
+    assert isinstance(read_reconstruction(folder, room), GivenViews)
+    # the whole folder may be a link: a search begins behind it
+    (folder / place).rename(tmp_path / "whole")
+    (folder / place).symlink_to(tmp_path / "whole", target_is_directory=True)
+    assert content_digest(folder) == before
+    assert isinstance(read_reconstruction(folder, room), GivenViews)
 
 
 def test_the_grid_is_no_finer_than_the_depth():

@@ -5,6 +5,7 @@ Depth is z-depth in the model's unit, one map per picture, of any resolution: CO
 ``depth/STEM.png`` (16 bit, thousandths of the model's unit: millimetres where that is the metre).
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +16,20 @@ import numpy as np
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.limits import MAX_PIXELS
+from ovseg3r_model.reconstruction.imported.colmap_files import check_binaries
 from ovseg3r_model.reconstruction.imported.given import (
     GivenDepth,
     GivenViews,
     Size,
     density_of,
+    match_views,
     require_same_shape,
     whole,
 )
 from ovseg3r_model.reconstruction.sfm_model import to_sparse_model
 from ovseg3r_model.reconstruction.sparse import SparseModel
 from ovseg3r_model.records import Float32, Recording
-from ovseg3r_model.segmentation.matching import first_few, match_names
+from ovseg3r_model.segmentation.matching import first_few
 from ovseg3r_model.sources.files import inside
 from ovseg3r_model.sources.pictures import depth_size, read_depth
 
@@ -34,7 +37,11 @@ _PARTS = ("cameras", "images", "points3D")
 _OPTIONAL = ("rigs", "frames")  # since COLMAP 3.12
 _PLACES = (".", "sparse", "sparse/0")
 _DENSE = ("stereo/depth_maps/{name}.geometric.bin", "stereo/depth_maps/{name}.photometric.bin")
+_MAP_FOLDERS = ("stereo/depth_maps", "depth")
 _PNG_SCALE = 0.001
+_STRAIGHT = ("SIMPLE_PINHOLE", "PINHOLE")
+_RADIAL = "SIMPLE_RADIAL"
+_STRAIGHT_WITHOUT_EXTRAS = (_RADIAL, "RADIAL", "OPENCV", "FULL_OPENCV")
 _OTHER_ASPECT = 0.05  # networks round each side to a multiple of their own: up to this it is still the whole picture
 
 
@@ -47,11 +54,20 @@ def model_folder(path: Path) -> Path | None:
 
 
 def files(path: Path) -> list[Path]:
-    """The model's files and every depth map under ``path``."""
+    """The model's files and every depth map under ``path``. Raises InputError for a linked folder among the maps'."""
+    _refuse_linked_folders(path)
     folder = model_folder(path) or path
     model = [folder / f"{part}{end}" for part in (*_PARTS, *_OPTIONAL) for end in (".bin", ".txt")]
     maps = [*path.glob("stereo/depth_maps/**/*.bin"), *path.glob("depth/**/*.png"), *path.glob("depth/**/*.npy")]
     return [file for file in [*model, *sorted(maps)] if file.is_file()]
+
+
+def _refuse_linked_folders(path: Path) -> None:
+    """Among the depth maps: what lies in them would be read, but the search for what enters the digest misses it."""
+    for here, below, _ in (entry for place in _MAP_FOLDERS for entry in os.walk(path / place)):
+        linked = next((Path(here, name) for name in sorted(below) if Path(here, name).is_symlink()), None)
+        if linked is not None:
+            raise InputError(f"{linked}: is a link to a folder, which is not followed; put the folder itself there.")
 
 
 def read(path: Path, recording: Recording) -> GivenViews | SparseModel:
@@ -61,11 +77,12 @@ def read(path: Path, recording: Recording) -> GivenViews | SparseModel:
     Raises:
         InputError: the model cannot be read, is of other pictures, or its cameras are none that is supported.
     """
+    _refuse_linked_folders(path)
     model = _load(model_folder(path) or path)
     names = sorted(model.images[i].name for i in model.reg_image_ids())
     if not names:
         raise InputError(f"{path}: the model has no registered image; reconstruct it again.")
-    match = match_names(recording.names, names, str(path), what="images")
+    match = match_views(recording, names, str(path), what="images")
     frame_of = {names[entry]: k for k, entry in enumerate(match.entry) if entry is not None}
     maps = {name: found for name in frame_of if (found := depth_map(path, name)) is not None}
     notes = match.notes
@@ -91,6 +108,7 @@ def read(path: Path, recording: Recording) -> GivenViews | SparseModel:
 def _load(folder: Path) -> Any:
     import pycolmap
 
+    check_binaries(folder)
     try:
         return pycolmap.Reconstruction(str(folder))
     except (RuntimeError, ValueError, IndexError, KeyError, OSError, MemoryError) as error:
@@ -119,16 +137,24 @@ def _one_size(path: Path, model: Any, frame_of: Mapping[str, int], picture: Size
 
 def _check_lenses(path: Path, cameras: list[Any]) -> None:
     """Raises InputError for lenses that are neither straight nor one SIMPLE_RADIAL for all."""
-    bent = [c for c in cameras if np.any(np.asarray(c.params)[list(c.extra_params_idxs())] != 0)]
-    other = next((c.model_name for c in bent if c.model_name != "SIMPLE_RADIAL"), None)
+    bent = [c for c in cameras if not _is_straight(c)]
+    other = next((c.model_name for c in bent if c.model_name != _RADIAL), None)
     if other is None:
         if len({tuple(c.params) for c in cameras}) == 1 or not bent:
             return
-        other = "SIMPLE_RADIAL, but not one for all images"
+        other = f"{_RADIAL}, but not one for all images"
     raise InputError(
-        f"{path}: the lens distortion of its cameras ({other}) is not supported; run `colmap image_undistorter`, and "
+        f"{path}: the lens of its cameras ({other}) is not supported; run `colmap image_undistorter`, and "
         "give its output folder as the reconstruction and its folder images as the source."
     )
+
+
+def _is_straight(camera: Any) -> bool:
+    """Whether it is a pinhole. A fisheye is none, whatever its parameters: its angles grow with the radius."""
+    if camera.model_name in _STRAIGHT:
+        return True
+    extras = np.asarray(camera.params)[list(camera.extra_params_idxs())]
+    return camera.model_name in _STRAIGHT_WITHOUT_EXTRAS and not np.any(extras != 0)
 
 
 def depth_map(path: Path, name: str) -> Path | None:

@@ -1,12 +1,13 @@
 """What every format of a given reconstruction is read into."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.records import Float32, Float64, Int64
+from ovseg3r_model.records import Float32, Float64, Int64, Recording
+from ovseg3r_model.segmentation.matching import Match, first_few, match_exact_names, match_names
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 of a part of the picture, from its first column and row to past its last: all of a picture of W x H
@@ -35,7 +36,8 @@ class GivenViews:
     path: where they were read, for messages. keyframes (V,) int64, increasing: the recording's frames that they are.
     world_from_camera (V,4,4). intrinsics: V of (3,3) float64 in the recording's pixels, None where the focal length is
     to be fitted. read: a view's depth, read anew each time. density: the most depth pixels per pixel of the picture,
-    along a side. metric: lengths are metres. gravity_aligned: the world's z is up. distortion: as in
+    along a side. metric: lengths are metres; metric_assumed: only because the format says so, which not every writer
+    holds to. gravity_aligned: the world's z is up. distortion: as in
     :class:`ovseg3r_model.records.Reconstruction`; depth then lies on the distorted pictures.
     """
 
@@ -47,6 +49,7 @@ class GivenViews:
     density: float
     metric: bool
     gravity_aligned: bool
+    metric_assumed: bool = False
     distortion: float = 0.0
     notes: tuple[str, ...] = ()
 
@@ -82,6 +85,26 @@ def camera_of_picture(intrinsics: Float64, size: Size, box: Box) -> Float64:
     out[1, 1] *= (box[3] - box[1]) / size[1]
     out[:2, 2] = map_to_picture(intrinsics[:2, 2], size, box)
     return out
+
+
+def match_views(recording: Recording, names: Sequence[str], source: str, what: str) -> Match:
+    """Pairs the recording's frames with the ``names`` of a reconstruction's views, as
+    :func:`ovseg3r_model.segmentation.matching.match_names`, but for videos by the exact name alone: tools that export
+    frames count from 1, or count only those they export.
+
+    Raises:
+        InputError: no frame has a view; two fit as well.
+    """
+    if recording.source_format != "video":
+        return match_names(recording.names, names, source, what)
+    entry = match_exact_names(recording.names, names, source)
+    if all(e is None for e in entry):
+        raise InputError(
+            f"The {what} in {source} are named {first_few(names)}, which does not say which frames of the video they "
+            f"are (those are {first_few(recording.names)}); give the folder of the exported pictures as SOURCE "
+            "instead of the video."
+        )
+    return Match(entry, ())
 
 
 def require_same_shape(size: Size, picture: Size, where: str, advice: str) -> None:

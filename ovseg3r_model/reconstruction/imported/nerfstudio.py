@@ -10,11 +10,11 @@ from ovseg3r_model.reconstruction.imported.given import (
     GivenViews,
     camera_of_picture,
     density_of,
+    match_views,
     require_same_shape,
     whole,
 )
 from ovseg3r_model.records import Recording
-from ovseg3r_model.segmentation.matching import match_names
 from ovseg3r_model.sources import nerfstudio
 
 INDEX = "transforms.json"
@@ -38,7 +38,7 @@ def read(folder: Path, recording: Recording) -> GivenViews:
             "that it was made from, for which depth is computed."
         )
     require_same_shape(given.size, recording.size, str(folder / INDEX), "give the reconstruction of these pictures")
-    match = match_names(recording.names, given.names, str(folder / INDEX), what="cameras")
+    match = match_views(recording, given.names, str(folder / INDEX), what="cameras")
     keyframes = [k for k, entry in enumerate(match.entry) if entry is not None]
     chosen = [entry for entry in match.entry if entry is not None]
     depth, box = given.depth, whole(recording.size)
@@ -50,6 +50,7 @@ def read(folder: Path, recording: Recording) -> GivenViews:
         read=lambda v: GivenDepth(depth[chosen[v]].astype(np.float32), None, box),
         density=density_of(given.size, box),
         metric=True,
+        metric_assumed=True,  # ns-process-data --use-sfm-depth writes the unit of structure from motion
         gravity_aligned=False,
         notes=match.notes,
     )

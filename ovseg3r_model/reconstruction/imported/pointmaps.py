@@ -20,12 +20,12 @@ from ovseg3r_model.reconstruction.imported.given import (
     camera_of_picture,
     density_of,
     map_to_picture,
+    match_views,
     whole,
 )
 from ovseg3r_model.reconstruction.imported.npz import NpzFile
 from ovseg3r_model.records import Bool, Float64, Recording
 from ovseg3r_model.segmentation.json_files import read_json
-from ovseg3r_model.segmentation.matching import match_names
 from ovseg3r_model.sources.files import natural_key
 from ovseg3r_model.sources.matrices import check_intrinsics, check_pose
 
@@ -37,6 +37,11 @@ MAX_MAP_PIXELS = 16_000_000
 MOST_OFF = 0.05
 """Points that, in the median, project farther than this share of the picture's longer side from their pixels belong to
 another camera."""
+
+
+UNEVEN = 0.05
+"""Networks round the sides of a picture to multiples of their own; a pointmap that is stretched more than this,
+relative, does not cover its box."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def read(folder: Path, recording: Recording) -> GivenViews:
     if not found:
         raise InputError(f"{folder}: holds no NAME.npz beside {INDEX}; write one for each view, named like its frame.")
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in found]
-    match = match_names(recording.names, names, str(folder), what="views")
+    match = match_views(recording, names, str(folder), what="views")
     keyframes = [k for k, entry in enumerate(match.entry) if entry is not None]
     chosen = [entry for entry in match.entry if entry is not None]
     views = [_open(found[entry], index, recording.size) for entry in chosen]
@@ -147,6 +152,13 @@ def _open(path: Path, index: Index, picture: Size) -> _View:
         raise InputError(
             f"{path}: the box {list(box)} lies outside the picture of {picture[0]}x{picture[1]}; give it in the "
             "recording's pixels."
+        )
+    across, down = (box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1]
+    if abs(across / down - 1) > UNEVEN:
+        raise InputError(
+            f"{path}: a pointmap of {size[0]}x{size[1]} on the box {list(box)} of the picture would be stretched "
+            f"({across:.3g} by {down:.3g} pixels for each of its own); give as box the part of the picture that it "
+            "covers."
         )
     file.require("world_from_camera", (4, 4))
     pose = check_pose(file.read("world_from_camera").astype(np.float64), str(path))

@@ -15,6 +15,9 @@ from ovseg3r_model.records import Float32, Float64, Recording, Views
 ACROSS = 64
 """Pixels of a view that are looked at, along its longer side."""
 
+FARTHEST = 1000.0
+"""Times the recording's median depth: what is said to be farther is sky, or no depth at all."""
+
 VARIED_FOCAL = 0.05
 """Fitted focal lengths that differ more between views, relative, are worth a word."""
 
@@ -60,6 +63,9 @@ def sampled(given: GivenViews, recording: Recording, step: Callable[[], None]) -
     if ranks is not None:
         kept = [ranks(t.confidence) > 0 for t in thin if t.confidence is not None]
         thin = [_Thin(t.pixel[k], t.z[k], None, None) for t, k in zip(thin, kept, strict=True)]
+    median = float(np.median(np.concatenate([t.z for t in thin])))
+    near = [t.z <= FARTHEST * median for t in thin]
+    thin = [_Thin(t.pixel[k], t.z[k], None, None) for t, k in zip(thin, near, strict=True)]
     views = Views(
         intrinsics=intrinsics,
         world_from_camera=given.world_from_camera,
@@ -85,7 +91,7 @@ def sampled(given: GivenViews, recording: Recording, step: Callable[[], None]) -
         distortion=given.distortion,
         quality=quality,
     )
-    return Sample(model, ranks, float(np.median(np.concatenate([t.z for t in thin]))), notes)
+    return Sample(model, ranks, median, notes)
 
 
 def _thin(depth: GivenDepth) -> _Thin:
