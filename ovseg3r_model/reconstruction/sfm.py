@@ -5,7 +5,9 @@ enter the database in order before threads see them, every estimator has the see
 (features and matches are computed for themselves, so threads change nothing there).
 """
 
+import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,11 @@ SMALL_PICTURE = 500
 
 SMALL_ANGLE = 0.5
 """Degrees between a point's outermost rays that are enough in the careful second try; in the first, COLMAP's 1.5."""
+
+START_ANGLES = (16.0, 8.0)
+"""Degrees: mapping is tried from two pairs of keyframes. A start with two readings, as before a wall, may bend all that
+follows, with every keyframe placed; the pictures then fit the worse.
+"""
 
 GOOD_ENOUGH = 0.95
 """Share of the keyframes that sure matches connect: a model of fewer is tried again with more care."""
@@ -82,11 +89,14 @@ class _Steps:
     """Progress in quarters of the work: pictures, features, matches, mapping."""
 
     def __init__(self, progress: Progress, total: int) -> None:
-        self.progress, self.total = progress, total
+        self.progress, self.total, self.told = progress, total, -1
 
     def at(self, stage: int, share: float) -> None:
         quarter = self.total // 4
-        self.progress(min(self.total, stage * quarter + int(min(share, 1.0) * quarter)), self.total)
+        done = min(self.total, stage * quarter + int(min(share, 1.0) * quarter))
+        if done > self.told:  # two mappers at once each count from the start
+            self.told = done
+            self.progress(done, self.total)
 
 
 @contextmanager
@@ -225,10 +235,11 @@ class _Run:
         )
 
     def map(self) -> SparseModel:
-        models = self._mapped(careful=False)
-        if _most(models) < GOOD_ENOUGH * len(self.graph.parts()[0]):
-            again = self._mapped(careful=True)
-            models = max(models, again, key=_most)
+        with ThreadPoolExecutor(min(len(START_ANGLES), self.threads)) as pool:
+            tries = list(pool.map(lambda angle: self._mapped(angle, careful=False), START_ANGLES))
+        if max(map(_most, tries)) < GOOD_ENOUGH * len(self.graph.parts()[0]):
+            tries.append(self._mapped(START_ANGLES[0], careful=True))
+        models = _best(tries)
         if not models:
             raise no_model(self.recording, self.graph)
         best = models[0]
@@ -238,9 +249,10 @@ class _Run:
         others = [registered_in(m) for m in models[1:]]
         return check_model(self.recording, model, self.graph, others, self.settings.min_registered)
 
-    def _mapped(self, careful: bool) -> list[Any]:
+    def _mapped(self, start_angle: float, careful: bool) -> list[Any]:
         """The models, that of the most keyframes first.
 
+        start_angle: degrees between the rays of the pair to start from, at least.
         careful: with points of little parallax too, as where a camera mostly turns there are no others to go on by;
         they are so weak that nothing may be saved on the adjustments.
         """
@@ -253,6 +265,7 @@ class _Run:
         options.min_model_size = 4
         options.max_num_models = 8
         options.extract_colors = False
+        options.mapper.init_min_tri_angle = start_angle
         if careful:
             options.triangulation.min_angle = options.mapper.filter_min_tri_angle = SMALL_ANGLE
         else:  # half the time of COLMAP's defaults, and the same cameras on rooms and on a Kinect's film
@@ -260,8 +273,11 @@ class _Run:
             options.ba_global_max_refinements, options.ba_local_max_refinements = 2, 1
         options.ba_refine_focal_length = options.ba_refine_extra_params = False  # see _refine
         options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
+        folder = self.workdir / f"models-{start_angle:g}-{careful}"
+        folder.mkdir()
+        database = shutil.copy(self.database, folder)  # two mappers at once do not share one
         models = pycolmap.incremental_mapping(
-            self.database, self.pictures, self.workdir, options, next_image_callback=self._counting()
+            database, self.pictures, folder, options, next_image_callback=self._counting()
         )
         return sorted(models.values(), key=lambda m: (-m.num_reg_images(), -m.num_points3D()))
 
@@ -274,6 +290,13 @@ class _Run:
             self.steps.at(3, count / len(self.names))
 
         return step
+
+
+def _best(tries: list[list[Any]]) -> list[Any]:
+    """The models of one try: of those that place about as many keyframes as any, what fits the pictures best."""
+    enough = GOOD_ENOUGH * max(map(_most, tries))
+    fitting = [models for models in tries if models and _most(models) >= enough]
+    return min(fitting, key=lambda models: models[0].compute_mean_reprojection_error(), default=[])
 
 
 def _most(models: list[Any]) -> int:
