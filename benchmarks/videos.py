@@ -46,28 +46,29 @@ class VideoRow:
 
 def video_rows(quick: bool) -> list[VideoRow]:
     """A row a room."""
-    seeds, views, size = ((0,), 10, (320, 240)) if quick else (range(10), 60, (640, 480))
+    seeds, views, size = ((0,), 9, (320, 240)) if quick else (range(10), 60, (640, 480))
     rows = []
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(_room(seed, views, size, Path(folder) / "room"))
+            rows.append(_room(seed, views, size, _dense(quick), Path(folder) / "room"))
     return rows
 
 
 def video_speed_rows(quick: bool) -> list[Row]:
     """Seconds a keyframe of structure from motion and of dense depth."""
-    views, size, runs = (10, (320, 240), 1) if quick else (30, (640, 480), 3)
+    views, size, runs = (8, (320, 240), 1) if quick else (30, (640, 480), 3)
     with tempfile.TemporaryDirectory() as folder:
         recording, _ = _filmed(0, views, size, Path(folder) / "room")
         settings, threads = SfmSettings(), threads_of(ReconstructSettings())
+        dense = _dense(quick)
         found = _cameras(recording, settings, threads)
         color = [np.ascontiguousarray(picture) for picture in rectified(recording, found).color]
         ours, more, many, one = timed_in_turn(
             [
                 lambda: _cameras(recording, settings, threads),
                 lambda: _cameras(recording, FAR_MORE, threads),
-                lambda: estimate_depth(color, found, DenseSettings(), threads),
-                lambda: estimate_depth(color, found, DenseSettings(), 1),
+                lambda: estimate_depth(color, found, dense, threads),
+                lambda: estimate_depth(color, found, dense, 1),
             ],
             runs,
         )
@@ -97,10 +98,14 @@ def _cameras(recording: Recording, settings: SfmSettings, threads: int) -> Spars
         return structure_from_motion(recording, settings, 0, threads, Path(folder))
 
 
-def _room(seed: int, views: int, size: tuple[int, int], folder: Path) -> VideoRow:
+def _dense(quick: bool) -> DenseSettings:
+    return DenseSettings(short_side=96) if quick else DenseSettings()
+
+
+def _room(seed: int, views: int, size: tuple[int, int], dense: DenseSettings, folder: Path) -> VideoRow:
     video, truth = _filmed(seed, views, size, folder)
     start = time.perf_counter()
-    result = Colmap(ReconstructSettings(), seed=0).reconstruct(video)
+    result = Colmap(ReconstructSettings(dense=dense), seed=0).reconstruct(video)
     seconds = time.perf_counter() - start
     found = compare(result, video, truth)
     error, depth = found.trajectory, found.depth

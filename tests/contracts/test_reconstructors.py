@@ -86,10 +86,10 @@ class TestColmap(ReconstructorContract):
     """From pictures alone: fewer and larger ones would do no better, smaller ones have no features."""
 
     def build(self) -> Reconstructor:
-        return Colmap(ReconstructSettings(dense=DenseSettings(device="cpu", short_side=120)), seed=0)
+        return Colmap(ReconstructSettings(dense=DenseSettings(device="cpu", short_side=96)), seed=0)
 
     def recording(self) -> Recording:
-        return color_alone(room_recording(seed=0, views=10, size=(320, 240)))
+        return color_alone(room_recording(seed=0, views=9, size=(320, 240)))
 
     def insufficient(self) -> list[Recording]:
         return [color_alone(room_recording(views=3))]
