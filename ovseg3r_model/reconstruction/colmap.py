@@ -52,7 +52,7 @@ class Colmap:
                 self.seed,
                 threads_of(self.settings),
                 Path(folder),
-                lambda n, _: progress(n, total),
+                lambda n, _: at(n),
             )
         model, world_frame = self._placed(recording, model)
         frames = rectified(recording, model)

@@ -9,7 +9,6 @@ number of views.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +22,7 @@ from ovseg3r_model.reconstruction.dense.pictures import Pictures, scaled_intrins
 from ovseg3r_model.reconstruction.dense.source_views import MatchPlan, plan
 from ovseg3r_model.reconstruction.dense.sweep import raw_depth
 from ovseg3r_model.reconstruction.protocol import torch_device
+from ovseg3r_model.reconstruction.torch_threads import one_thread
 from ovseg3r_model.records import Float32, Images, Views
 from ovseg3r_model.settings import DenseSettings
 
@@ -64,7 +64,7 @@ def dense_depth(
         )
     count, device = len(views), torch.device(torch_device(settings.device))
     at_once = threads if device.type == "cpu" else 1
-    with _one_thread():
+    with one_thread():
         pictures = Pictures(color, views, settings.short_side, device)
         for v, found in _in_order(lambda v: _raw(v, plans[v], views, pictures, settings), count, at_once):
             raw.save(v, *found)
@@ -130,19 +130,6 @@ def _map(view: int, views: Views, raw: DepthMaps, device: torch.device) -> Depth
         scaled_intrinsics(views.intrinsics[view], (width, height), (depth.shape[1], depth.shape[0])),
         views.world_from_camera[view],
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch on one CPU thread: the tensors worked on are so small that a second thread waits more than it helps, and
-    the result cannot depend on the number of threads.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 __all__ = ["SparsePoints", "dense_depth", "working_size"]

@@ -1,12 +1,12 @@
 """DUSt3R's global alignment (section 3.4), by gradient descent from a good start."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from ovseg3r_model.reconstruction.dust3r.initial import Alignment, Pointmaps
+from ovseg3r_model.reconstruction.torch_threads import one_thread
 from ovseg3r_model.records import Float64
 
 RATE = 0.003
@@ -29,7 +29,7 @@ def refine(
 
     Runs on one thread of the CPU, where sums come out the same each time; nothing in it is drawn at random.
     """
-    with _one_thread():
+    with one_thread():
         return _refined(start, maps, rays, iterations, step)
 
 
@@ -75,16 +75,6 @@ def _refined(
             pair_position=pair_at.double().numpy(),
             error=float(relative.median()),
         )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _tensor(values: Float64) -> torch.Tensor:
