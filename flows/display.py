@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from storage.catalog_rows import CatalogRow
 from storage.garbage import GcReport
@@ -243,7 +244,7 @@ def show_findings(findings: "Sequence[Finding]") -> None:
         table.add_column(name, overflow="fold")
     for f in findings:
         mark = "ok" if f.good else ("MISSING" if f.needed else "-")
-        table.add_row(mark, f.what, f.state, f.advice)
+        table.add_row(mark, *map(Text, (f.what, f.state, f.advice)))  # as they are: "[extra]" is no markup
     console.print(table)
 
 
