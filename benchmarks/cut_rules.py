@@ -10,8 +10,8 @@ from ovseg3r_model.evaluation import superpoint_quality
 from ovseg3r_model.lifting import lift
 from ovseg3r_model.reconstruction.posed_rgbd import PosedRgbd
 from ovseg3r_model.records import Int32
-from ovseg3r_model.rooms import MaskErrors, corrupt
-from ovseg3r_model.settings import EdgeCut, ReconstructSettings, SuperpointSettings
+from ovseg3r_model.rooms import corrupt
+from ovseg3r_model.settings import EdgeCut, MaskErrors, ReconstructSettings, SuperpointSettings
 from ovseg3r_model.superpoints import geometry_superpoints, instance_superpoints, knn_edges
 
 INPUTS = ("exact", "imperfect")
@@ -53,7 +53,7 @@ def cut_rule_rows(quick: bool, errors: MaskErrors, depth_noise: float) -> list[C
 def _score(taken: Film, noisy: bool, errors: MaskErrors, seed: int) -> dict[str, dict[str, float]]:
     """The figures of every rule, by rule."""
     rec = PosedRgbd(ReconstructSettings()).reconstruct(taken.recording(noisy))
-    views = [corrupt(ids, taken.room, errors, seed * 1_000_003 + v) for v, ids in enumerate(taken.ids)]
+    views = [corrupt(ids, taken.room.instances, errors, seed * 1_000_003 + v) for v, ids in enumerate(taken.ids)]
     masks, _ = scene_unique(views)
     observation = lift(masks, rec.correspondence)
     grouped: dict[str, Int32] = {GEOMETRY: geometry_superpoints(rec.points, SuperpointSettings())}

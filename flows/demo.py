@@ -16,8 +16,14 @@ from ovseg3r_model.errors import InputError
 from ovseg3r_model.evaluation import lift_quality, superpoint_quality
 from ovseg3r_model.reconstruction.judge import align_cameras, judge_trajectory
 from ovseg3r_model.records import Float64, Int32, LabelledScene
-from ovseg3r_model.rooms import MaskErrors, Room, make_room, write_room
-from ovseg3r_model.settings import IngestSettings, PipelineSettings, SegmentSettings, SuperpointSettings
+from ovseg3r_model.rooms import Room, make_room, write_room
+from ovseg3r_model.settings import (
+    IngestSettings,
+    PipelineSettings,
+    SegmentSettings,
+    SimulatedSettings,
+    SuperpointSettings,
+)
 from ovseg3r_model.sources import open_recording
 from ovseg3r_model.superpoints import geometry_superpoints, instance_superpoints, knn_edges
 from storage.catalog_rows import CatalogRow
@@ -25,11 +31,8 @@ from storage.scene_store import SceneStore
 from storage.store import Store
 from tasks.progress import announce, of_scene
 
-MASK_ERRORS = MaskErrors(
-    dilate=0.25, dilate_px=2, erode=0.25, erode_px=2, miss=0.1, split=0.04, merge=0.04, wrong_name=0.06
-)
+MASK_ERRORS = SimulatedSettings().errors
 """About what a good open-vocabulary 2D model gets wrong."""
-
 
 VIDEO, RGBD = "from the video alone", "with true depth and poses"
 """The two ways that the same film is labelled."""

@@ -4,9 +4,9 @@ All models are frozen and refuse unknown names. The flow's parameter model is bu
 the command line and Prefect's form speak of the same values.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SourceFormat = Literal["auto", "video", "images", "7scenes", "scannet", "tum", "nerfstudio"]
 EdgeCut = Literal["contested-last", "majority", "any", "unlabelled-never-cuts"]
@@ -131,12 +131,122 @@ class ReconstructSettings(Settings):
     dust3r: Dust3rSettings = Dust3rSettings()
 
 
+class OverlapSettings(Settings):
+    """How a learned engine's masks become one id map; sizes in pixels of the frame, on purpose not of the network."""
+
+    box_iou: float = Field(
+        0.7, gt=0, le=1, description="Of boxes that overlap more the surest stays, whatever its name."
+    )
+    mask_iou: float = Field(0.7, gt=0, le=1, description="The same for masks.")
+    max_instances: int = Field(100, ge=1, le=1000, description="Most instances a frame; the surest stay.")
+    max_hole: int = Field(64, ge=0, description="Smaller holes in a mask are filled, pixels.")
+    max_crumb: int = Field(64, ge=0, description="Smaller separate pieces of a mask are dropped, pixels.")
+
+
+class GroundedSamSettings(Settings):
+    """Boxes from text by Grounding DINO, masks of the boxes by SAM."""
+
+    detector: str = Field(
+        "grounding-dino-tiny",
+        description="Weights of Grounding DINO or MM Grounding DINO: a name from `ovseg3r weights list`, or a folder.",
+    )
+    sam: str = Field(
+        "sam-vit-base", description="Weights of SAM or SAM 2.1: a name from `ovseg3r weights list`, or a folder."
+    )
+    threshold: float = Field(0.3, ge=0, lt=1, description="Less sure detections are left out.")
+
+
+class Sam3Settings(Settings):
+    """All instances of each phrase by SAM 3."""
+
+    weights: str = Field("sam3", description="Weights of SAM 3: a name from `ovseg3r weights list`, or a folder.")
+    threshold: float = Field(0.5, ge=0, lt=1, description="Less sure instances are left out.")
+    phrases: int = Field(8, ge=1, description="Phrases in the network at a time.")
+
+
+class MaskErrors(Settings):
+    """How often each error befalls an instance in a view; rates in [0, 1], independent of each other.
+
+    Dilated masks grow over their neighbours; one eroded to nothing is gone. Never both on one mask.
+    """
+
+    dilate: float = Field(0.0, ge=0, le=1, description="Share of masks that grow.")
+    dilate_px: int = Field(2, ge=0, description="By so many pixels.")
+    erode: float = Field(0.0, ge=0, le=1, description="Share of masks that shrink.")
+    erode_px: int = Field(2, ge=0, description="By so many pixels.")
+    miss: float = Field(0.0, ge=0, le=1, description="Share of instances left out.")
+    split: float = Field(0.0, ge=0, le=1, description="Share of masks cut in two by a line through the middle.")
+    merge: float = Field(
+        0.0, ge=0, le=1, description="Share of the instances that touch another which are joined with one they touch."
+    )
+    wrong_name: float = Field(0.0, ge=0, le=1, description="Share of labels that are another kind's name.")
+    synonym: float = Field(0.15, ge=0, le=1, description="No error: share of labels that are another name of the kind.")
+
+    @model_validator(mode="after")
+    def _exclusive(self) -> Self:
+        if self.dilate + self.erode > 1:
+            raise ValueError("dilate and erode exclude each other: their rates may not add to more than 1")
+        return self
+
+    @classmethod
+    def none(cls) -> "MaskErrors":
+        """No errors, and every label the instance's own name."""
+        return cls(synonym=0.0)
+
+
+class SimulatedSettings(Settings):
+    """A synthetic room's true masks, with errors: for experiments without weights."""
+
+    truth: str | None = Field(
+        None, description="For simulated: the folder that a room was written to (truth.json, truth_ids.npz)."
+    )
+    errors: MaskErrors = MaskErrors(
+        dilate=0.25, dilate_px=2, erode=0.25, erode_px=2, miss=0.1, split=0.04, merge=0.04, wrong_name=0.06
+    )
+    feature_noise: float = Field(0.5, ge=0, description="Noise on simulated features, in lengths of the feature.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the errors and of the noise.")
+
+
+SegmentEngine = Literal["auto", "imported", "regions", "grounded-sam", "sam3", "simulated"]
+
+
 class SegmentSettings(Settings):
-    engine: Literal["auto", "imported", "regions"] = Field("auto", description="auto: imported where masks are given.")
+    engine: SegmentEngine = Field(
+        "auto", description="auto: imported where masks are given, else grounded-sam where its weights are here."
+    )
     masks: str | None = Field(
         None, description="For imported: a COCO instances JSON, or a folder of id-map PNGs with labels.json."
     )
+    prompt: str | None = Field(
+        None, description='For grounded-sam and sam3: what to look for, such as "chair. office desk. mug".'
+    )
+    vocabulary: str = Field(
+        "household",
+        description="What to look for without a prompt: household, scannet200, or a text file with a phrase a line.",
+    )
     min_area: int = Field(25, ge=1, description="Smaller masks are dropped, pixels.")
+    device: str = Field("auto", description="auto (CUDA where there is one), cpu, or a torch device such as cuda:0.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of the learned engines: auto is bfloat16 (autocast) on CUDA, float32 on the CPU."
+    )
+    batch: int | None = Field(
+        None,
+        ge=1,
+        description="Frames in the network at a time; without it 1 on the CPU, what fits on CUDA.",
+    )
+    overlaps: OverlapSettings = OverlapSettings()
+    grounded_sam: GroundedSamSettings = GroundedSamSettings()
+    sam3: Sam3Settings = Sam3Settings()
+    simulated: SimulatedSettings = SimulatedSettings()
+
+
+class FeatureSettings(Settings):
+    save: bool = Field(False, description="Keep the 2D model's features of points and of instances.")
+    size: int | None = Field(
+        None,
+        ge=1,
+        description="Channels to reduce them to by PCA, whose basis is kept; without it all.",
+    )
 
 
 class SuperpointSettings(Settings):
@@ -152,6 +262,7 @@ class PipelineSettings(Settings):
     ingest: IngestSettings = IngestSettings()
     reconstruct: ReconstructSettings = ReconstructSettings()
     segment: SegmentSettings = SegmentSettings()
+    features: FeatureSettings = FeatureSettings()
     superpoints: SuperpointSettings = SuperpointSettings()
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random choice; kept with the scene.")
 

@@ -4,7 +4,7 @@ data set.
 
 from ovseg3r_model.rooms.catalogue import FLAT_KINDS, SOLID_KINDS, FlatKind, SolidKind
 from ovseg3r_model.rooms.layouts import Layout
-from ovseg3r_model.rooms.mask_errors import MaskErrors, corrupt
+from ovseg3r_model.rooms.mask_errors import corrupt
 from ovseg3r_model.rooms.render import DEFAULT_INTRINSICS, DEFAULT_SIZE, RenderedView, default_intrinsics, render
 from ovseg3r_model.rooms.room import Room, RoomInstance, make_room
 from ovseg3r_model.rooms.walk import walk
@@ -17,7 +17,6 @@ __all__ = [
     "SOLID_KINDS",
     "FlatKind",
     "Layout",
-    "MaskErrors",
     "RenderedView",
     "Room",
     "RoomFiles",

@@ -1,55 +1,19 @@
 """2D instance masks as a segmenter would give them: the truth of a view, with errors at stated rates."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from ovseg3r_model.records import Bool, UInt32, ViewMasks
 from ovseg3r_model.rooms.catalogue import FLAT_KINDS, SOLID_KINDS
-from ovseg3r_model.rooms.room import Room
+from ovseg3r_model.rooms.room import RoomInstance
+from ovseg3r_model.settings import MaskErrors
 
 
-@dataclass(frozen=True)
-class MaskErrors:
-    """How often each error befalls an instance in a view; rates in [0, 1], independent of each other.
-
-    dilate, erode: the mask grows or shrinks by ``dilate_px``, ``erode_px`` pixels (never both on one mask; it grows
-    over its neighbours; one eroded to nothing is gone). miss: the instance is left out. split: its mask falls in two
-    along a line through its middle. merge: of the instances that touch another, the share that is joined with one of
-    those it touches. wrong_name: the label is another kind's name. synonym: no error: the label is another name of the
-    right kind. Raises ValueError for values out of range.
-    """
-
-    dilate: float = 0.0
-    dilate_px: int = 2
-    erode: float = 0.0
-    erode_px: int = 2
-    miss: float = 0.0
-    split: float = 0.0
-    merge: float = 0.0
-    wrong_name: float = 0.0
-    synonym: float = 0.15
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name.endswith("_px") and value < 0:
-                raise ValueError(f"{item.name} must not be negative, not {value}")
-            if not item.name.endswith("_px") and not 0 <= value <= 1:
-                raise ValueError(f"{item.name} is a rate in [0, 1], not {value}")
-        if self.dilate + self.erode > 1:
-            raise ValueError("dilate and erode exclude each other: their rates may not add to more than 1")
-
-    @classmethod
-    def none(cls) -> "MaskErrors":
-        """No errors, and every label the instance's own name."""
-        return cls(synonym=0.0)
-
-
-def corrupt(ids: UInt32, room: Room, errors: MaskErrors, seed: int) -> ViewMasks:
-    """The masks of one view from its true ids (H,W), with errors; local ids 1..K without gaps, in the order of the
-    true ids.
+def corrupt(ids: UInt32, instances: Sequence[RoomInstance], errors: MaskErrors, seed: int) -> ViewMasks:
+    """The masks of one view from its true ids (H,W) of a room's instances, with errors; local ids 1..K without gaps, in
+    the order of the true ids.
 
     A score is 0.75 to 0.99 for a mask with the right name, 0.3 to 0.8 for a wrong one. The same seed gives the same
     masks.
@@ -94,7 +58,7 @@ def corrupt(ids: UInt32, room: Room, errors: MaskErrors, seed: int) -> ViewMasks
     renumber[present_parts] = np.arange(1, len(present_parts) + 1)
     for index in present_parts - 1:
         k = parts[int(index)][0]
-        label, score = _name(room, int(present[k]), draw[k, 6], draw[k, 7], errors, rng)
+        label, score = _name(instances, int(present[k]), draw[k, 6], draw[k, 7], errors, rng)
         labels.append(label)
         scores.append(score)
     return ViewMasks(renumber[result], tuple(labels), np.array(scores, np.float32))
@@ -137,9 +101,14 @@ def _halves(mask: Bool, draw: float) -> tuple[Bool, Bool]:
 
 
 def _name(
-    room: Room, instance: int, wrong: float, other: float, errors: MaskErrors, rng: np.random.Generator
+    instances: Sequence[RoomInstance],
+    instance: int,
+    wrong: float,
+    other: float,
+    errors: MaskErrors,
+    rng: np.random.Generator,
 ) -> tuple[str, float]:
-    thing = room.instances[instance - 1]
+    thing = instances[instance - 1]
     sure = float(rng.random())
     if wrong < errors.wrong_name:
         names = sorted(({k.name for k in SOLID_KINDS} | {k.name for k in FLAT_KINDS}) - {thing.name, *thing.synonyms})

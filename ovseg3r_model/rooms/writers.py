@@ -16,10 +16,11 @@ from pycocotools import mask as coco_mask
 
 from ovseg3r_model.records import UInt8, UInt32, ViewMasks
 from ovseg3r_model.rooms.layouts import WRITERS, Layout, Target
-from ovseg3r_model.rooms.mask_errors import MaskErrors, corrupt
+from ovseg3r_model.rooms.mask_errors import corrupt
 from ovseg3r_model.rooms.render import DEFAULT_SIZE, default_intrinsics, render
 from ovseg3r_model.rooms.room import Room
 from ovseg3r_model.rooms.walk import walk
+from ovseg3r_model.settings import MaskErrors
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def write_room(
         for index, pose in enumerate(poses):
             view = render(room, intrinsics, size, pose, depth_noise, seed=seed * 1_000_003 + index)
             name = writer.frame(index, view, pose)
-            coco.add(name, corrupt(view.ids, room, errors or MaskErrors.none(), seed * 1_000_003 + index))
+            coco.add(name, corrupt(view.ids, room.instances, errors or MaskErrors.none(), seed * 1_000_003 + index))
             truth_ids.add(view.ids)
             if film:
                 film.add(view.rgb)
@@ -96,7 +97,7 @@ def _truth(room: Room, layout: Layout, seed: int, errors: MaskErrors | None, dep
         "layout": layout,
         "size": [float(v) for v in room.size],
         "depth_noise": depth_noise,
-        "mask_errors": asdict(errors or MaskErrors.none()),
+        "mask_errors": (errors or MaskErrors.none()).model_dump(),
         "instances": [asdict(i) for i in room.instances],
     }
 

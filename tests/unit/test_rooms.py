@@ -15,7 +15,6 @@ from pycocotools import mask as coco_mask
 from ovseg3r_model.rooms import (
     FLAT_KINDS,
     SOLID_KINDS,
-    MaskErrors,
     RenderedView,
     Room,
     corrupt,
@@ -25,6 +24,7 @@ from ovseg3r_model.rooms import (
     walk,
     write_room,
 )
+from ovseg3r_model.settings import MaskErrors
 
 SIZE = (320, 240)
 K = default_intrinsics(SIZE)
@@ -230,7 +230,7 @@ def test_depth_noise_grows_with_distance(room: Room, poses: np.ndarray) -> None:
 
 def test_masks_without_errors_are_the_truth(room: Room, views: list[RenderedView]) -> None:
     for view in views:
-        masks = corrupt(view.ids, room, MaskErrors.none(), 3)
+        masks = corrupt(view.ids, room.instances, MaskErrors.none(), 3)
         present = np.unique(view.ids[view.ids > 0])
         assert masks.labels == tuple(room.instances[i - 1].name for i in present)
         assert np.array_equal(np.concatenate([[0], present])[masks.ids], view.ids)
@@ -245,9 +245,11 @@ def test_errors_come_at_their_rates(room: Room) -> None:
         ids[10 + 40 * (k // 4) : 30 + 40 * (k // 4), 10 + 40 * (k % 4) : 30 + 40 * (k % 4)] = k + 1
     count = dict.fromkeys(("miss", "split", "dilate", "erode", "wrong", "synonym"), 0)
     whole = 0
-    errors = MaskErrors(0.2, 3, 0.15, 2, miss=0.1, split=0.05, wrong_name=0.12, synonym=0.3)
+    errors = MaskErrors(
+        dilate=0.2, dilate_px=3, erode=0.15, erode_px=2, miss=0.1, split=0.05, wrong_name=0.12, synonym=0.3
+    )
     for seed in range(200):
-        masks = corrupt(ids, room, errors, seed)
+        masks = corrupt(ids, room.instances, errors, seed)
         assert np.array_equal(np.unique(masks.ids), np.arange(len(masks.labels) + 1))
         for k in range(12):
             y, x = 10 + 40 * (k // 4), 10 + 40 * (k % 4)
@@ -280,7 +282,7 @@ def test_touching_masks_merge_at_their_rate(room: Room) -> None:
         ids[10:30, 40 * k + 20 : 40 * k + 33] = 2 * k + 2
     merged = 0
     for seed in range(100):
-        masks = corrupt(ids, room, MaskErrors(merge=0.2, synonym=0.0), seed)
+        masks = corrupt(ids, room.instances, MaskErrors(merge=0.2, synonym=0.0), seed)
         for k in range(10):
             left, right = masks.ids[20, 40 * k + 10], masks.ids[20, 40 * k + 25]
             merged += left == right
@@ -290,7 +292,7 @@ def test_touching_masks_merge_at_their_rate(room: Room) -> None:
 
 
 def test_impossible_errors_are_refused() -> None:
-    with pytest.raises(ValueError, match="rate"):
+    with pytest.raises(ValueError, match="less than or equal to 1"):
         MaskErrors(miss=1.5)
     with pytest.raises(ValueError, match="exclude"):
         MaskErrors(dilate=0.6, erode=0.6)
@@ -302,7 +304,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 WRITE = """
-import sys; from pathlib import Path; from ovseg3r_model.rooms import *
+import sys; from pathlib import Path; from ovseg3r_model.rooms import *; from ovseg3r_model.settings import MaskErrors
 e = MaskErrors(dilate=.3, split=.1, merge=.2, wrong_name=.1)
 write_room(make_room(2), Path(sys.argv[1]), "tum", 3, 1, e, 0.0015, (161, 121), video=True)
 """

@@ -1,0 +1,193 @@
+"""Tiny random-weight models of the learned engines' architectures, saved as a user's weights are: config, preprocessor,
+tokenizer and safetensors in a folder. They find nothing that makes sense; they run through the very code that the real
+ones do.
+"""
+
+import json
+import string
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    BertTokenizer,
+    CLIPTokenizer,
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    GroundingDinoImageProcessorPil,
+    MMGroundingDinoConfig,
+    MMGroundingDinoForObjectDetection,
+    Sam2Config,
+    Sam2Model,
+    Sam3Config,
+    Sam3Model,
+    SamConfig,
+    SamImageProcessorPil,
+    SamModel,
+    SwinConfig,
+)
+
+DETECTORS = ("grounding-dino", "mm-grounding-dino")
+MASKERS = ("sam", "sam2")
+SIDE = 64  # pixels that the networks see
+_GAIN = 6.0
+"""Random weights see everything alike; larger ones make their answers differ from place to place."""
+
+
+def save_tiny(family: str, folder: Path) -> Path:
+    """The folder with a tiny model of a family; the same bytes every time."""
+    makers: dict[str, Callable[[Path], None]] = {
+        "grounding-dino": _grounding_dino,
+        "mm-grounding-dino": _mm_grounding_dino,
+        "sam": _sam,
+        "sam2": _sam2,
+        "sam3": _sam3,
+    }
+    torch.manual_seed(7)
+    folder.mkdir(parents=True)
+    makers[family](folder)
+    return folder
+
+
+def _detector(config: Any, build: Any, folder: Path) -> None:
+    model = build(config)
+    _shake(model)
+    model.save_pretrained(folder)
+    GroundingDinoImageProcessorPil(size={"shortest_edge": SIDE, "longest_edge": 2 * SIDE}).save_pretrained(folder)
+    _bert_tokenizer(folder)
+
+
+def _shake(model: torch.nn.Module) -> None:
+    generator = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 and "backbone" not in name and "encoder" not in name:
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.02 * _GAIN)
+
+
+def _detector_parts() -> dict[str, Any]:
+    return {
+        "backbone_config": SwinConfig(
+            image_size=SIDE, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
+            out_indices=[2, 3, 4],
+        ),
+        "text_config": {
+            "model_type": "bert", "vocab_size": 1100, "hidden_size": 32, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "intermediate_size": 64,
+        },
+        "d_model": 64, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "num_queries": 20,
+    }  # fmt: skip
+
+
+def _grounding_dino(folder: Path) -> None:
+    _detector(GroundingDinoConfig(**_detector_parts()), GroundingDinoForObjectDetection, folder)
+
+
+def _mm_grounding_dino(folder: Path) -> None:
+    _detector(MMGroundingDinoConfig(**_detector_parts()), MMGroundingDinoForObjectDetection, folder)
+
+
+def _bert_tokenizer(folder: Path) -> None:
+    """Characters as word pieces; the special tokens where the real vocabulary has them, as the network expects."""
+    vocabulary = {f"[unused{k}]": k for k in range(1100)}
+    named = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, ".": 1012, "?": 1029}
+    letters = [*string.ascii_lowercase, *string.digits, "'", "-", "/", "&", "(", ")"]
+    pieces = [*letters, *(f"##{letter}" for letter in letters)]
+    named |= {piece: 200 + k for k, piece in enumerate(pieces)}
+    taken = {number: piece for piece, number in named.items()}
+    tokens = {taken.get(number, unused): number for unused, number in vocabulary.items()}
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n")
+    BertTokenizer(tokens, do_lower_case=True).save_pretrained(folder)
+
+
+def _sam(folder: Path) -> None:
+    config = SamConfig(
+        vision_config={
+            "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIDE, "patch_size": 8,
+            "mlp_dim": 64, "output_channels": 32, "window_size": 4, "global_attn_indexes": [1],
+        },
+        prompt_encoder_config={
+            "hidden_size": 32, "image_size": SIDE, "patch_size": 8, "mask_input_channels": 4,
+            "image_embedding_size": SIDE // 8,
+        },
+        mask_decoder_config={
+            "hidden_size": 32, "mlp_dim": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "iou_head_hidden_dim": 32,
+        },
+    )  # fmt: skip
+    model = SamModel(config)
+    _shake(model)
+    model.save_pretrained(folder)
+    size, pad = {"longest_edge": SIDE}, {"height": SIDE, "width": SIDE}
+    SamImageProcessorPil(size=size, pad_size=pad).save_pretrained(folder)
+
+
+def _sam2(folder: Path) -> None:
+    config = Sam2Config(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam2_hiera_det_model", "hidden_size": 16, "num_attention_heads": 1,
+                "image_size": [SIDE, SIDE], "blocks_per_stage": [1, 1, 1, 1], "embed_dim_per_stage": [16, 32, 64, 128],
+                "num_attention_heads_per_stage": [1, 2, 4, 8], "window_size_per_stage": [4, 4, 4, 4],
+                "global_attention_blocks": [2], "window_positional_embedding_background_size": [4, 4],
+            },
+            "backbone_channel_list": [128, 64, 32, 16],
+            "backbone_feature_sizes": [[SIDE // 4] * 2, [SIDE // 8] * 2, [SIDE // 16] * 2],
+            "fpn_hidden_size": 32,
+        },
+        prompt_encoder_config={"hidden_size": 32, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 4},
+        mask_decoder_config={
+            "hidden_size": 32, "mlp_dim": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "iou_head_hidden_dim": 32,
+        },
+    )  # fmt: skip
+    model = Sam2Model(config)
+    _shake(model)
+    model.save_pretrained(folder)
+    _preprocessor(folder, "Sam2ImageProcessor", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+def _sam3(folder: Path) -> None:
+    side = 56
+    config = Sam3Config(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+                "num_attention_heads": 2, "image_size": side, "patch_size": 14, "window_size": 2,
+                "global_attn_indexes": [1], "pretrain_image_size": 28,
+            },
+            "fpn_hidden_size": 32,
+            "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+        },
+        text_config={
+            "vocab_size": 600, "hidden_size": 32, "intermediate_size": 64, "projection_dim": 32, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "max_position_embeddings": 32, "bos_token_id": 598, "eos_token_id": 599,
+        },
+        geometry_encoder_config={"hidden_size": 32, "num_layers": 1, "num_attention_heads": 4, "intermediate_size": 64},
+        detr_encoder_config={"hidden_size": 32, "num_layers": 1, "num_attention_heads": 4, "intermediate_size": 64},
+        detr_decoder_config={
+            "hidden_size": 32, "num_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "num_queries": 12,
+        },
+        mask_decoder_config={"hidden_size": 32, "num_attention_heads": 4},
+    )  # fmt: skip
+    model = Sam3Model(config)
+    _shake(model)
+    model.save_pretrained(folder)
+    _preprocessor(folder, "Sam3ImageProcessor", [0.5] * 3, [0.5] * 3, side)
+    _clip_tokenizer(folder)
+
+
+def _preprocessor(folder: Path, kind: str, mean: list[float], std: list[float], side: int = SIDE) -> None:
+    """As the hub's preprocessor_config.json; the class itself needs torchvision to be made."""
+    values = {
+        "image_processor_type": kind, "do_resize": True, "size": {"height": side, "width": side}, "resample": 2,
+        "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": mean, "image_std": std,
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(values, indent=1))
+
+
+def _clip_tokenizer(folder: Path) -> None:
+    letters = [*string.ascii_lowercase, *string.digits, "'", "-", "/", "&", "(", ")", "."]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
+    vocabulary = {token: k for k, token in enumerate(tokens)} | {"<|startoftext|>": 598, "<|endoftext|>": 599}
+    CLIPTokenizer(vocabulary, []).save_pretrained(folder)
