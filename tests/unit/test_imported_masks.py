@@ -1,7 +1,5 @@
 """The "imported" engine against masks drawn by hand, pycocotools' own encoder and a naive polygon fill."""
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,37 +7,28 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.records import Recording, ViewMasks
+from ovseg3r_model.records import ViewMasks
 from ovseg3r_model.segmentation import build_segmenter, inputs_digest, json_files
 from ovseg3r_model.segmentation.imported import ImportedMasks
-from ovseg3r_model.segmentation.matching import match_names
 from ovseg3r_model.segmentation.run_lengths import run_lengths
 from ovseg3r_model.settings import SegmentSettings
-
-W, H = 40, 30
-Mask = NDArray[np.bool_]
-
-
-def recording(*names: str) -> Recording:
-    n = len(names)
-    color = [np.zeros((H, W, 3), np.uint8)] * n
-    return Recording("test", names, np.arange(n, dtype=np.int64), np.zeros(n), color, (W, H))
-
-
-def box(x: int, y: int, w: int, h: int) -> Mask:
-    mask = np.zeros((H, W), bool)
-    mask[y : y + h, x : x + w] = True
-    return mask
-
-
-def compressed(mask: Mask) -> dict[str, Any]:
-    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": rle["size"], "counts": rle["counts"].decode()}
+from tests.unit.mask_files import (
+    GOOD,
+    SHORT,
+    H,
+    Mask,
+    W,
+    annotation,
+    box,
+    compressed,
+    document,
+    engine,
+    recording,
+    refused,
+)
 
 
 def uncompressed(mask: Mask) -> dict[str, Any]:
@@ -53,41 +42,12 @@ def uncompressed(mask: Mask) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": [*counts, run]}
 
 
-def annotation(segmentation: Any, **more: Any) -> dict[str, Any]:
-    return {"id": 1, "image_id": 1, "category_id": 1, "segmentation": segmentation} | more
-
-
-def document(annotations: Sequence[Any] = (), **more: Any) -> dict[str, Any]:
-    return {
-        "images": [{"id": 1, "file_name": "a.png", "width": W, "height": H}],
-        "annotations": list(annotations),
-        "categories": [{"id": 1, "name": "chair"}, {"id": 2, "name": "  Coffee Table "}],
-    } | more
-
-
-def engine(folder: Path, content: Any, min_area: int = 1) -> ImportedMasks:
-    path = folder / "masks.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return ImportedMasks(path, min_area)
-
-
 def read(folder: Path, content: Any, min_area: int = 1) -> ViewMasks:
     """The masks of frame "a"; prepare and segment must agree that they are good."""
     made = engine(folder, content, min_area)
     made.prepare(recording("a"))
     (masks,) = made.segment(recording("a"), [0])
     return masks
-
-
-def refused(made: ImportedMasks, *words: str, frames: Recording | None = None) -> None:
-    """Both prepare and segment refuse, in one line that holds the words."""
-    frames = frames or recording("a")
-    for attempt in (lambda: made.prepare(frames), lambda: list(made.segment(frames, range(len(frames))))):
-        with pytest.raises(InputError) as caught:
-            attempt()
-        message = str(caught.value)
-        assert "\n" not in message
-        assert all(word in message for word in words), message
 
 
 # --- COCO: the three ways to write a mask -------------------------------------------------------------------------
@@ -185,8 +145,6 @@ def test_long_runs_are_read() -> None:
 
 # --- COCO: what is refused ----------------------------------------------------------------------------------------
 
-GOOD = compressed(box(0, 0, 5, 5))
-SHORT = {"size": [H, W], "counts": [100, 5]}
 FAR = [[0, 0, 1e9, 0, 1e9, 1e9]]
 
 
@@ -267,192 +225,6 @@ def test_no_file(tmp_path: Path) -> None:
     refused(ImportedMasks(tmp_path / "gone.json", 1), "gone.json")
 
 
-# --- frames and entries -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("frame", "entry"),
-    [
-        ("frame-000005.color", "rgb/frame-000005.color.jpg"),
-        ("frame-000005.color", "frame-000005.png"),
-        ("frame-000005", "C:\\data\\frame-000005_mask.PNG"),
-        ("1305031102.175304", "1305031102.175304.png"),
-        ("IMG.2020", "IMG.2020.jpeg"),
-    ],
-)
-def test_names_that_fit(frame: str, entry: str) -> None:
-    match = match_names(["other", frame], ["elsewhere.png", entry], "here")
-    assert match.entry == (None, 1)
-    assert match.notes == ()
-
-
-def test_the_exact_name_is_before_the_bare_one() -> None:
-    assert match_names(["a", "a.color"], ["a.color.png", "a.png"], "here").entry == (1, 0)
-
-
-def test_numbers_only_when_no_name_fits() -> None:
-    match = match_names(["frame-000005.color", "frame-000010.color"], ["5.jpg", "000010.png", "7.png"], "here")
-    assert match.entry == (0, 1)
-    assert "by number" in match.notes[0]
-    assert "5.jpg" in match.notes[0]
-    assert match_names(["frame-000005", "frame-000010"], ["frame-000005.png", "10.png"], "here").entry == (0, None)
-
-
-@pytest.mark.parametrize(
-    ("frames", "entries", "words"),
-    [
-        (["a"], ["x/a.png", "y/a.png"], ["x/a.png", "y/a.png", "equally well"]),
-        (["frame-5"], ["5.png", "005.png"], ["5.png", "005.png"]),
-        (["a.color", "a.rgb"], ["a.png"], ["a.png", "a.color", "a.rgb"]),
-        (["left-5", "right-5"], ["5.png"], ["5.png", "left-5", "right-5"]),
-        (["a", "b"], ["p", "q", "r", "s", "t"], ["other frames", "p, q, r and 2 more", "a, b"]),
-        (["a"], [], ["other frames"]),
-    ],
-)
-def test_names_that_do_not_fit(frames: list[str], entries: list[str], words: list[str]) -> None:
-    with pytest.raises(InputError) as caught:
-        match_names(frames, entries, "here")
-    assert all(word in str(caught.value) for word in words), caught.value
-
-
-def test_frames_without_masks_are_named_and_empty(tmp_path: Path) -> None:
-    made, frames = engine(tmp_path, document([annotation(GOOD)])), recording("p", "q", "a", "r", "s")
-    (note,) = made.prepare(frames)
-    assert "4 of 5" in note
-    assert "p, q, r and 1 more" in note
-    assert [len(m.labels) for m in made.segment(frames, range(5))] == [0, 0, 1, 0, 0]
-
-
-def test_entries_for_other_frames_are_not_looked_into(tmp_path: Path) -> None:
-    images = [
-        {"id": 1, "file_name": "a.png", "width": W, "height": H},
-        {"id": 2, "file_name": "b.png", "width": 9, "height": 9},
-    ]
-    rows = [annotation(GOOD), annotation(SHORT, image_id=2)]
-    assert engine(tmp_path, document(rows, images=images)).prepare(recording("a")) == ()
-
-
-def test_no_instance_at_all_is_said(tmp_path: Path) -> None:
-    (note,) = engine(tmp_path, document()).prepare(recording("a"))
-    assert "no instance" in note
-
-
-# --- a folder of id maps ------------------------------------------------------------------------------------------
-
-IDS = np.where(box(2, 2, 8, 8), 3, np.where(box(20, 10, 10, 10), 250, 0))
-
-
-def folder(path: Path, ids: NDArray[Any], labels: Any, min_area: int = 1) -> ImportedMasks:
-    Image.fromarray(ids).save(path / "a.png")
-    (path / "labels.json").write_text(labels if isinstance(labels, str) else json.dumps(labels))
-    return ImportedMasks(path, min_area)
-
-
-def rgb(ids: NDArray[Any]) -> NDArray[np.uint8]:
-    return np.dstack([ids % 256, ids // 256 % 256, ids // 65536]).astype(np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("pixels", "second"),
-    [
-        (IDS.astype(np.uint8), 250),
-        (np.where(IDS == 250, 65535, IDS).astype(np.uint16), 65535),
-        (rgb(np.where(IDS == 250, 2**24 - 1, IDS)), 2**24 - 1),
-        (rgb(np.where(IDS == 250, 1 + 2 * 256 + 3 * 65536, IDS)), 1 + 2 * 256 + 3 * 65536),
-    ],
-)
-@pytest.mark.parametrize("by_frame", [False, True])
-def test_id_maps(tmp_path: Path, pixels: NDArray[Any], second: int, by_frame: bool) -> None:
-    labels: dict[str, Any] = {"3": " chair ", str(second): {"label": "table", "score": 0.5}, "9": "unused"}
-    made = folder(tmp_path, pixels, {"a": labels, "z": {}} if by_frame else labels)
-    notes = made.prepare(recording("a"))
-    assert len(notes) == by_frame
-    assert all("without a PNG: z" in note for note in notes)
-    (masks,) = made.segment(recording("a"), [0])
-    np.testing.assert_array_equal(masks.ids, box(2, 2, 8, 8) + 2 * box(20, 10, 10, 10).astype(int))
-    assert masks.labels == ("chair", "table")
-    assert masks.scores.tolist() == [1, 0.5]
-
-
-def test_a_palette_is_read_by_index(tmp_path: Path) -> None:
-    made = folder(tmp_path, IDS.astype(np.uint8), {"3": "chair", "250": "table"})
-    picture = Image.fromarray(IDS.astype(np.uint8))
-    picture.putpalette(list(range(255, -1, -1)) * 3)
-    picture.save(tmp_path / "a.png")
-    (masks,) = made.segment(recording("a"), [0])
-    np.testing.assert_array_equal(masks.ids == 1, IDS == 3)
-
-
-def test_small_ids_are_dropped(tmp_path: Path) -> None:
-    (masks,) = folder(tmp_path, IDS.astype(np.uint8), {"3": "chair", "250": "table"}, 65).segment(recording("a"), [0])
-    assert masks.labels == ("table",)
-    np.testing.assert_array_equal(masks.ids, box(20, 10, 10, 10))
-
-
-def test_frames_named_by_integers(tmp_path: Path) -> None:
-    """ScanNet's frames are called 0, 5, ...: such a key is a frame when labels are under it."""
-    made = folder(tmp_path, IDS.astype(np.uint8), {"0": {"3": "chair", "250": "table"}})
-    (tmp_path / "a.png").rename(tmp_path / "0.png")
-    (masks,) = made.segment(recording("0"), [0])
-    assert masks.labels == ("chair", "table")
-
-
-@pytest.mark.parametrize(
-    ("labels", "words"),
-    [
-        ({"3": "chair"}, ["a.png", "id 250", "no label"]),
-        ({"a": {"3": "chair"}}, ["a.png", "id 250", "no label"]),
-        ({"b": {"3": "chair"}}, ["labels.json", "other frames"]),
-        ({"3": "chair", "250": ""}, ["labels.json", "id 250", "non-empty"]),
-        ({"3": "chair", "250": 4}, ["labels.json", "id 250"]),
-        ({"3": {"label": "chair", "score": -1}}, ["labels.json", "id 3", "score"]),
-        ({"0": "background"}, ["labels.json", "id 0", "no instance"]),
-        ({"-1": "x"}, ["id -1"]),
-        ({"chair": "3"}, ["id chair", "whole number"]),
-        ({"3": "chair", "03": "table"}, ["id 3", "twice"]),
-        ('{"3": "chair", "3": "table"}', ['"3" twice']),
-        ({"3": "chair", "a": {"250": "table"}}, ["mixes"]),
-        ([1], ["labels.json", "object"]),
-        ("{,}", ["labels.json", "line 1"]),
-    ],
-)
-def test_wrong_labels_are_named(tmp_path: Path, labels: Any, words: list[str]) -> None:
-    refused(folder(tmp_path, IDS.astype(np.uint8), labels), *words)
-
-
-@pytest.mark.parametrize(
-    "picture",
-    [
-        Image.new("RGBA", (W, H)),
-        Image.new("LA", (W, H)),
-        Image.new("1", (W, H)),
-    ],
-)
-def test_other_kinds_of_picture_are_refused(tmp_path: Path, picture: Image.Image) -> None:
-    made = folder(tmp_path, IDS.astype(np.uint8), {"1": "x"})
-    picture.save(tmp_path / "a.png")
-    refused(made, "a.png", "not an id map")
-
-
-def test_wrong_size_damage_and_no_png_are_named(tmp_path: Path) -> None:
-    made = folder(tmp_path, np.zeros((H, 20), np.uint8), {"1": "x"})
-    refused(made, "a.png", "20 x 30", "40 x 30")
-    noise = np.random.default_rng(0).integers(0, 2, (H, W)).astype(np.uint8)
-    folder(tmp_path, noise, {"1": "x"})
-    whole = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
-    refused(made, "a.png", "damaged")
-    (tmp_path / "a.png").write_bytes(b"GIF89a")
-    refused(made, "a.png", "not a PNG")
-
-
-def test_an_incomplete_folder_is_refused(tmp_path: Path) -> None:
-    refused(ImportedMasks(tmp_path, 1), "no id-map PNGs")
-    folder(tmp_path, IDS.astype(np.uint8), {})
-    (tmp_path / "labels.json").unlink()
-    refused(ImportedMasks(tmp_path, 1), "lacks labels.json")
-
-
 # --- choosing the engine, and what it depends on ------------------------------------------------------------------
 
 
@@ -481,24 +253,3 @@ def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
     assert inputs_digest(SegmentSettings(masks=str(two))) != first
     with pytest.raises(InputError, match="gone"):
         inputs_digest(SegmentSettings(masks=str(tmp_path / "gone")))
-
-
-def test_the_digest_of_a_folder(tmp_path: Path) -> None:
-    seen = set()
-    settings_ = SegmentSettings(masks=str(tmp_path))
-
-    def changed() -> None:
-        digest = inputs_digest(settings_)
-        assert digest not in seen
-        seen.add(digest)
-
-    folder(tmp_path, IDS.astype(np.uint8), {"1": "x"})
-    changed()
-    (tmp_path / "labels.json").write_text('{"1": "y"}')
-    changed()
-    (tmp_path / "a.png").rename(tmp_path / "b.png")
-    changed()
-    Image.fromarray(IDS.T.astype(np.uint8).copy()).save(tmp_path / "b.png")
-    changed()
-    (tmp_path / "README").write_text("not a mask")
-    assert inputs_digest(settings_) in seen
