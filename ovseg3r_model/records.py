@@ -8,13 +8,14 @@ Conventions, once for the whole project:
 - Instance ids are unique over a scene and start at 1; 0 is "no instance".
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+Float16 = NDArray[np.float16]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]
@@ -164,16 +165,56 @@ class DenseDepth:
 
 
 @dataclass(frozen=True)
+class ViewFeatures:
+    """What a 2D model knows of one view beyond names (METHOD 1.2).
+
+    image (h,w,C) float16: X, covering the picture at a lower resolution. scale: cells per pixel along x and y; pixel x
+    is at cell (x + 0.5) * scale - 0.5, integers being centres of either. objects (K,D) float16: R, a row an instance.
+    """
+
+    image: Float16
+    scale: tuple[float, float]
+    objects: Float16
+
+
+@dataclass(frozen=True)
 class ViewMasks:
     """The 2D instances of one view: ids (H,W) uint32 with 0 = none and 1..K, labels K free texts, scores (K,) float32
     in [0, 1].
 
-    Ids count within the view; the scene-unique ids are made when the views are put together.
+    Ids count within the view; the scene-unique ids are made when the views are put together. dropped: how many
+    detections did not become instances, by reason. features: where they were asked for.
     """
 
     ids: UInt32
     labels: tuple[str, ...]
     scores: Float32
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    features: ViewFeatures | None = None
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A PCA: features (C,) less ``mean`` (C,) float32, times ``basis`` (C,size) float32 of orthonormal columns, gives
+    the reduced ones; the other way gives back what was kept.
+    """
+
+    mean: Float32
+    basis: Float32
+
+
+@dataclass(frozen=True)
+class SceneFeatures:
+    """points (N,C) float16: the mean of the image features at the point's observations (METHOD 1.4). objects (O,D)
+    float16: the instances' own. model: what made them, in words. point_reduction, object_reduction: given when they
+    were reduced.
+    """
+
+    points: Float16
+    objects: Float16
+    model: str
+    point_reduction: Reduction | None = None
+    object_reduction: Reduction | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +247,7 @@ class LabelledScene:
     instances: Instances
     observation: UInt32
     superpoint: Int32
+    features: SceneFeatures | None = None
 
 
 def subset(recording: Recording, chosen: Sequence[int] | Int64) -> Recording:

@@ -31,7 +31,7 @@ from transformers import (
 DETECTORS = ("grounding-dino", "mm-grounding-dino")
 MASKERS = ("sam", "sam2")
 SIDE = 64  # pixels that the networks see
-_GAIN = 6.0
+_GAIN = {"grounding-dino": 1.5, "mm-grounding-dino": 6.0, "sam": 6.0, "sam2": 6.0, "sam3": 6.0}
 """Random weights see everything alike; larger ones make their answers differ from place to place."""
 
 
@@ -52,18 +52,18 @@ def save_tiny(family: str, folder: Path) -> Path:
 
 def _detector(config: Any, build: Any, folder: Path) -> None:
     model = build(config)
-    _shake(model)
+    _shake(model, config.model_type)
     model.save_pretrained(folder)
     GroundingDinoImageProcessorPil(size={"shortest_edge": SIDE, "longest_edge": 2 * SIDE}).save_pretrained(folder)
     _bert_tokenizer(folder)
 
 
-def _shake(model: torch.nn.Module) -> None:
+def _shake(model: torch.nn.Module, family: str) -> None:
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1 and "backbone" not in name and "encoder" not in name:
-                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.02 * _GAIN)
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.02 * _GAIN[family])
 
 
 def _detector_parts() -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _sam(folder: Path) -> None:
     config = SamConfig(
         vision_config={
             "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIDE, "patch_size": 8,
-            "mlp_dim": 64, "output_channels": 32, "window_size": 4, "global_attn_indexes": [1],
+            "mlp_dim": 64, "output_channels": 32, "window_size": 4, "global_attn_indexes": [1], "num_pos_feats": 16,
         },
         prompt_encoder_config={
             "hidden_size": 32, "image_size": SIDE, "patch_size": 8, "mask_input_channels": 4,
@@ -117,7 +117,7 @@ def _sam(folder: Path) -> None:
         },
     )  # fmt: skip
     model = SamModel(config)
-    _shake(model)
+    _shake(model, "sam")
     model.save_pretrained(folder)
     size, pad = {"longest_edge": SIDE}, {"height": SIDE, "width": SIDE}
     SamImageProcessorPil(size=size, pad_size=pad).save_pretrained(folder)
@@ -128,9 +128,9 @@ def _sam2(folder: Path) -> None:
         vision_config={
             "backbone_config": {
                 "model_type": "sam2_hiera_det_model", "hidden_size": 16, "num_attention_heads": 1,
-                "image_size": [SIDE, SIDE], "blocks_per_stage": [1, 1, 1, 1], "embed_dim_per_stage": [16, 32, 64, 128],
+                "image_size": [SIDE, SIDE], "blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [16, 32, 64, 128],
                 "num_attention_heads_per_stage": [1, 2, 4, 8], "window_size_per_stage": [4, 4, 4, 4],
-                "global_attention_blocks": [2], "window_positional_embedding_background_size": [4, 4],
+                "global_attention_blocks": [3], "window_positional_embedding_background_size": [4, 4],
             },
             "backbone_channel_list": [128, 64, 32, 16],
             "backbone_feature_sizes": [[SIDE // 4] * 2, [SIDE // 8] * 2, [SIDE // 16] * 2],
@@ -142,7 +142,7 @@ def _sam2(folder: Path) -> None:
         },
     )  # fmt: skip
     model = Sam2Model(config)
-    _shake(model)
+    _shake(model, "sam2")
     model.save_pretrained(folder)
     _preprocessor(folder, "Sam2ImageProcessor", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
@@ -171,7 +171,7 @@ def _sam3(folder: Path) -> None:
         mask_decoder_config={"hidden_size": 32, "num_attention_heads": 4},
     )  # fmt: skip
     model = Sam3Model(config)
-    _shake(model)
+    _shake(model, "sam3")
     model.save_pretrained(folder)
     _preprocessor(folder, "Sam3ImageProcessor", [0.5] * 3, [0.5] * 3, side)
     _clip_tokenizer(folder)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg3r_model.records import Bool, UInt32, ViewMasks
+from ovseg3r_model.records import Bool, Int64, UInt32, ViewMasks
 
 MAX_PIXELS = 100 * 10**6  # of a picture with masks that somebody gives
 
@@ -38,6 +38,17 @@ def settle(ids: NDArray[Any], names: Mapping[int, Name], min_area: int) -> ViewM
     Ids with fewer than ``min_area`` pixels are dropped; their pixels become 0. Every id in the map but 0 must be in
     ``names``.
     """
+    settled, present = settled_ids(ids, min_area)
+    kept = [names[int(i)] for i in present]
+    return ViewMasks(
+        ids=settled,
+        labels=tuple(name.label for name in kept),
+        scores=np.array([name.score for name in kept], np.float32),
+    )
+
+
+def settled_ids(ids: NDArray[Any], min_area: int) -> tuple[UInt32, Int64]:
+    """The id map of :func:`settle`, and (K,) int64 which of the ids given each of its ids is."""
     largest = int(ids.max())
     if largest < ids.size:  # the common case: counting is ten times as fast as sorting
         present, index = np.arange(largest + 1), ids
@@ -45,12 +56,7 @@ def settle(ids: NDArray[Any], names: Mapping[int, Name], min_area: int) -> ViewM
         present, index = np.unique(ids, return_inverse=True)
     keep = (present != 0) & (np.bincount(index.ravel(), minlength=len(present)) >= min_area)
     renumber = np.where(keep, np.cumsum(keep), 0).astype(np.uint32)
-    kept = [names[int(i)] for i in present[keep]]
-    return ViewMasks(
-        ids=renumber[index].reshape(ids.shape),
-        labels=tuple(name.label for name in kept),
-        scores=np.array([name.score for name in kept], np.float32),
-    )
+    return renumber[index].reshape(ids.shape), present[keep].astype(np.int64)
 
 
 def nothing(size: tuple[int, int]) -> ViewMasks:

@@ -1,0 +1,117 @@
+"""Masks of boxes by SAM and SAM 2.1, through ``transformers``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ovseg3r_model.records import Bool, Float32, UInt8
+from ovseg3r_model.segmentation.detections import PackedMasks
+from ovseg3r_model.segmentation.in_network import in_halves, inference
+from ovseg3r_model.segmentation.pretrained import load_network, model_type
+
+_SAM = ("sam",)
+TYPES = (*_SAM, "sam2", "sam2_video")
+_BOXES = 16  # in the mask decoder at a time
+
+
+class _Pictures(Protocol):
+    """How one generation of SAM sees pictures and boxes, and what its masks mean."""
+
+    def pixels(self, frames: Sequence[UInt8]) -> torch.Tensor: ...
+    def boxes(self, boxes: Float32, size: tuple[int, int]) -> torch.Tensor: ...
+    def masks(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor: ...
+
+
+class BoxMasks:
+    """A mask for each box. A picture is embedded once, whatever the number of its boxes."""
+
+    def __init__(self, folder: Path, device: torch.device, precision: str) -> None:
+        """Raises InputError: the weights cannot be read."""
+        self._network = load_network(folder, device)
+        self._device, self._precision = device, precision
+        self._pictures: _Pictures = _SamPictures(folder) if model_type(folder) in _SAM else _Sam2Pictures(folder)
+
+    def __call__(self, frames: Sequence[UInt8], boxes: Sequence[Float32]) -> list[PackedMasks]:
+        """Of B frames (H,W,3) uint8 of one size, the masks of the boxes (K,4) that each has; x0, y0, x1, y1 in
+        pixels."""
+        height, width = frames[0].shape[:2]
+        with inference(self._device, self._precision):
+            embedded = self._network.get_image_embeddings(self._pictures.pixels(frames).to(self._device))
+            levels = embedded if isinstance(embedded, list) else [embedded]
+            return [
+                self._of_frame([level[b : b + 1] for level in levels], box, (width, height))
+                for b, box in enumerate(boxes)
+            ]
+
+    def _of_frame(self, levels: list[torch.Tensor], boxes: Float32, size: tuple[int, int]) -> PackedMasks:
+        masks = PackedMasks(size)
+        for start in range(0, len(boxes), _BOXES):
+            part = list(boxes[start : start + _BOXES])
+            for mask in in_halves(lambda some: self._decoded(levels, np.stack(some), size), part):
+                masks.add(mask)
+        return masks
+
+    def _decoded(self, levels: list[torch.Tensor], boxes: Float32, size: tuple[int, int]) -> list[Bool]:
+        output = self._network(
+            image_embeddings=levels if len(levels) > 1 else levels[0],
+            input_boxes=self._pictures.boxes(boxes, size)[None].to(self._device),
+            multimask_output=False,  # a box says which of the nested things is meant
+        )
+        masks = self._pictures.masks(output.pred_masks[0].float(), size)  # (K,1,H,W)
+        return list(masks[:, 0].cpu().numpy())
+
+
+class _SamPictures:
+    """SAM: the picture's longer side resized to a square's, the rest padded."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import SamImageProcessorPil
+
+        self._processor: Any = SamImageProcessorPil.from_pretrained(folder, local_files_only=True)
+
+    def pixels(self, frames: Sequence[UInt8]) -> torch.Tensor:
+        pixels: torch.Tensor = self._processor(images=list(frames), return_tensors="pt")["pixel_values"]
+        return pixels
+
+    def boxes(self, boxes: Float32, size: tuple[int, int]) -> torch.Tensor:
+        seen = self._seen(size)
+        scale = np.array([seen[1] / size[0], seen[0] / size[1]] * 2)
+        return torch.from_numpy(boxes.astype(np.float64) * scale)
+
+    def masks(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        (masks,) = self._processor.post_process_masks([logits], [size[::-1]], [self._seen(size)])
+        found: torch.Tensor = masks
+        return found
+
+    def _seen(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the picture as the network sees it, without the padding."""
+        longest = self._processor.size["longest_edge"]
+        height, width = self._processor._get_preprocess_shape(size[::-1], longest_edge=longest)
+        return height, width
+
+
+class _Sam2Pictures:
+    """SAM 2: the picture squeezed to a square."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+        from ovseg3r_model.segmentation.square_pictures import square_pictures
+
+        self._processor = square_pictures(folder, 1024, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+
+    def pixels(self, frames: Sequence[UInt8]) -> torch.Tensor:
+        pixels: torch.Tensor = self._processor(images=list(frames), return_tensors="pt")["pixel_values"]
+        return pixels
+
+    def boxes(self, boxes: Float32, size: tuple[int, int]) -> torch.Tensor:
+        side = self._processor.size
+        scale = torch.tensor([side["width"] / size[0], side["height"] / size[1]] * 2)
+        return torch.from_numpy(boxes) * scale
+
+    def masks(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        return functional.interpolate(logits, size[::-1], mode="bilinear", align_corners=False) > 0
