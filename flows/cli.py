@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from flows import cli_options as options
+from flows import cli_weights
 from flows.cli_process import FAILED, errors_for_people, exit_code, print_json, stopping_soon
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(cli_weights.app)
 
 
 @app.command()

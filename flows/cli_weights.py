@@ -103,10 +103,9 @@ def _described(entry: "KnownWeights") -> dict[str, Any]:
     from ovseg3r_model.weights.local import folder_of, look
 
     manifest, fault = look(entry)
-    here = manifest is not None and not fault
     return asdict(entry) | {
         "purpose": entry.purpose,
-        "here": here,
+        "here": manifest is not None and not fault,
         "folder": None if manifest is None else str(folder_of(entry)),
         "here_revision": None if manifest is None else manifest.revision,
         "here_bytes": None if manifest is None else manifest.bytes,

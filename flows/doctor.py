@@ -41,6 +41,12 @@ _PACKAGES = (
     ("pycocotools", "pycocotools"),
 )
 
+_WEIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "grounded-sam": {"grounding-dino-tiny": ("grounding-dino", "mm-grounding-dino"), "sam-vit-base": ("sam", "sam2")},
+    "sam3": {"sam3": ("sam3",)},
+}
+"""By engine: the weights to get first, and the families that do as well."""
+
 
 def examine(store: str) -> list[Finding]:
     """Looks at Python, the packages, Open3D's system libraries, the machine, the store and the engines."""
@@ -112,7 +118,35 @@ def _engines() -> list[Finding]:
         _dust3r(),
         Finding("Segmentation: imported", "ready", True, False, "needs --masks; no weights"),
         Finding("Segmentation: regions", "ready", True, False, "for trying things out; no weights"),
+        Finding("Segmentation: simulated", "ready", True, False, "for synthetic rooms, of their truth; no weights"),
+        *learned_engines(),
     ]
+
+
+def learned_engines() -> list[Finding]:
+    """The 2D engines that run on pretrained weights: which are here, and the command that gets what lacks."""
+    from ovseg3r_model.weights import KNOWN
+    from ovseg3r_model.weights.local import is_here
+
+    here = [entry for entry in KNOWN if is_here(entry)]
+    findings = []
+    for engine, needed in _WEIGHTS.items():
+        serving = [entry.name for entry in here if any(entry.family in group for group in needed.values())]
+        lacking = [name for name, group in needed.items() if not any(entry.family in group for entry in here)]
+        state = f"weights here: {', '.join(serving) or 'none'}"
+        advice = _how_to_get(lacking) if lacking else "more: ovseg3r weights list"
+        findings.append(Finding(f"Segmentation: {engine}", state, not lacking, False, advice))
+    return findings
+
+
+def _how_to_get(names: list[str]) -> str:
+    from ovseg3r_model.weights import KNOWN
+
+    wanted = [entry for entry in KNOWN if entry.name in names]
+    terms = "".join(f"accept the terms at {entry.page}; hf auth login; " for entry in wanted if entry.gated)
+    size = f"{sum(entry.bytes for entry in wanted) / 1e6:,.0f} MB"
+    licences = ", ".join(dict.fromkeys(entry.licence for entry in wanted))
+    return f"{terms}ovseg3r weights fetch {' '.join(names)} ({size}, {licences})"
 
 
 def _device() -> str:

@@ -33,7 +33,7 @@ PATTERNS = (
 
 @dataclass(frozen=True)
 class Recorded:
-    """One file as the manifest has it; mtime_ns: its time of change when its checksum was taken."""
+    """One file as the manifest has it; mtime_ns: when it was last changed when its checksum was taken."""
 
     size: int
     sha256: str
@@ -49,6 +49,11 @@ class Manifest:
     licence: str
     files: dict[str, Recorded]
 
+    @property
+    def bytes(self) -> int:
+        """What all files take."""
+        return sum(file.size for file in self.files.values())
+
 
 def weights_home() -> Path:
     """The folder that fetched weights lie in: OVSEG3R_WEIGHTS, else ovseg3r/weights in the user's cache."""
@@ -59,76 +64,82 @@ def weights_home() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "ovseg3r" / "weights"
 
 
-def find(weights: str) -> Path:
-    """The folder of ``weights``: a known name or hub id (these come first), or the path of a folder.
-
-    Raises:
-        InputError: they are not here, not complete, or not safetensors.
-    """
-    entry = known(weights)
-    if entry is not None:
-        return _fetched(entry)
-    folder = Path(weights).expanduser()
-    if folder.is_dir():
-        check_folder(folder)
-        return folder
-    raise InputError(
-        f"{weights}: is neither a folder with weights nor a known name; the names are "
-        f"{', '.join(each.name for each in KNOWN)}."
-    )
-
-
 def folder_of(entry: KnownWeights) -> Path:
     """Where these weights lie once they are fetched."""
     return weights_home() / entry.name
 
 
-def fetch_command(entry: KnownWeights) -> str:
-    """What a user runs to get them."""
-    return f"ovseg3r weights fetch {entry.name}"
+def find(weights: str) -> Path:
+    """The folder of ``weights``: a known name or hub id (these come first), or the path of a folder.
+
+    Raises:
+        InputError: they are not here, not whole, or not safetensors.
+    """
+    entry = known(weights)
+    if entry is not None:
+        found, fault = look(entry)
+        if fault:
+            raise InputError(f"{fault}; get them with: ovseg3r weights fetch {entry.name}")
+        if found is None:
+            raise InputError(
+                f"The weights {entry.name} are not on this machine ({entry.bytes / 1e6:,.0f} MB, {entry.licence}); "
+                f"get them with: ovseg3r weights fetch {entry.name}"
+            )
+        return folder_of(entry)
+    folder = Path(weights).expanduser()
+    if folder.is_dir():
+        fault = what_lacks(folder)
+        if fault:
+            raise InputError(f"{folder}: {fault}; give a folder that save_pretrained has written.")
+        return folder
+    raise unknown(weights)
 
 
-def _fetched(entry: KnownWeights) -> Path:
+def unknown(weights: str) -> InputError:
+    """What to say of ``weights`` that are neither a known name nor a folder."""
+    names = ", ".join(each.name for each in KNOWN)
+    return InputError(f"{weights}: is neither a folder with weights nor a known name; the names are {names}.")
+
+
+def look(entry: KnownWeights) -> tuple[Manifest | None, str]:
+    """The manifest of fetched weights, None where there is none; and why they cannot be used, empty if they can."""
     folder = folder_of(entry)
     manifest = read_manifest(folder)
     if manifest is None:
-        raise InputError(
-            f"The weights {entry.name} are not on this machine ({entry.bytes / 1e6:,.0f} MB, {entry.licence}); get "
-            f"them with: {fetch_command(entry)}"
-        )
-    if entry.revision not in (None, manifest.revision) or manifest.hub_id != entry.hub_id:
-        raise InputError(
-            f"{folder}: holds {entry.name} at revision {manifest.revision[:12]}, but this version needs "
-            f"{(entry.revision or 'another')[:12]}; get it with: {fetch_command(entry)}"
-        )
+        return None, ""
+    if manifest.hub_id != entry.hub_id or entry.revision not in (None, manifest.revision):
+        wanted = entry.hub_id if entry.revision is None else f"{entry.hub_id} at {entry.revision[:12]}"
+        return manifest, f"{folder}: holds {manifest.hub_id} at {manifest.revision[:12]}, but {wanted} is needed"
     for name, recorded in manifest.files.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != recorded.size:
-            raise InputError(f"{path}: is missing or not whole; mend it with: {fetch_command(entry)}")
-    return folder
+            return manifest, f"{path}: is missing or not whole"
+    return manifest, ""
 
 
-def check_folder(folder: Path) -> None:
-    """Raises:
-    InputError: no config.json, no safetensors, or not all that the index names.
-    """
+def is_here(entry: KnownWeights) -> bool:
+    """Whether these weights can be used."""
+    manifest, fault = look(entry)
+    return manifest is not None and not fault
+
+
+def what_lacks(folder: Path) -> str:
+    """Why ``folder`` holds no weights that can be read, empty if it does."""
     if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}: config.json is missing; give a folder that save_pretrained has written.")
+        return "config.json is missing"
     if not any(folder.glob("*.safetensors")):
         others = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
-        found = f" ({others[0]} is a format that can run code and is not read)" if others else ""
-        raise InputError(f"{folder}: has no *.safetensors{found}; safetensors only: save them with save_pretrained.")
+        found = f", and {others[0]} may run code when it is read" if others else ""
+        return f"has no *.safetensors{found} (safetensors only)"
     for index in folder.glob("*.safetensors.index.json"):
-        absent = sorted(name for name in _shards(index) if not (folder / name).is_file())
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError, TypeError):
+            return f"{index.name} is no index of safetensors"
+        absent = sorted(name for name in shards if not (folder / name).is_file())
         if absent:
-            raise InputError(f"{folder}: {absent[0]} is missing, which {index.name} names; copy the whole folder.")
-
-
-def _shards(index: Path) -> set[str]:
-    try:
-        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"{index}: is no index of safetensors; copy the folder once more.") from error
+            return f"{absent[0]} is missing, which {index.name} names"
+    return ""
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -141,10 +152,15 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
 
 
+def decides(name: str) -> bool:
+    """Whether a file of that name has a part in the result; README and pictures have none."""
+    return any(fnmatch(name, pattern) for pattern in PATTERNS)
+
+
 def deciding_files(folder: Path) -> Iterator[Path]:
     """The files that decide the result, in order of their names."""
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name != MANIFEST and any(fnmatch(path.name, pattern) for pattern in PATTERNS):
+        if decides(path.name) and path.is_file():
             yield path
 
 
@@ -178,3 +194,19 @@ def file_sha256(path: Path) -> str:
     """Read from the disk, whatever is recorded."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def differences(entry: KnownWeights, manifest: Manifest) -> list[str]:
+    """What of fetched weights is not as recorded, or not as this version pins it; reads every file."""
+    folder = folder_of(entry)
+    found = []
+    for name, recorded in manifest.files.items():
+        pinned = entry.sha256.get(name) if manifest.revision == entry.revision else None
+        if not (folder / name).is_file():
+            found.append(f"{folder / name}: is missing")
+        elif file_sha256(folder / name) != recorded.sha256:
+            found.append(f"{folder / name}: has changed since it was fetched")
+        elif pinned not in (None, recorded.sha256):
+            found.append(f"{folder / name}: is not what this version pins")
+    added = [path for path in deciding_files(folder) if path.name not in manifest.files]
+    return found + [f"{path}: was not fetched, but would be read" for path in added]

@@ -19,7 +19,7 @@ class KnownWeights:
 
     revision: the pinned commit, 40 hex digits; None where none is pinned: a fetch then takes the newest, and records
     its commit. gated: the hub gives them only to those who have accepted the terms. bytes: about what a fetch loads.
-    sha256: of the files of that revision whose checksum is known beforehand, by name.
+    sha256: of the files of that revision whose checksum is known beforehand, by name. note: what to know before use.
     """
 
     name: str
@@ -30,6 +30,7 @@ class KnownWeights:
     bytes: int
     gated: bool = False
     sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
+    note: str = ""
 
     @property
     def purpose(self) -> str:
@@ -50,6 +51,11 @@ _PURPOSES: Mapping[str, str] = {
     "sam3": "masks from text",
 }
 
+
+def _weights_sha256(digest: str) -> Mapping[str, str]:
+    return {"model.safetensors": digest}
+
+
 KNOWN: tuple[KnownWeights, ...] = (
     KnownWeights(
         "grounding-dino-tiny",
@@ -57,8 +63,8 @@ KNOWN: tuple[KnownWeights, ...] = (
         "IDEA-Research/grounding-dino-tiny",
         "a2bb814dd30d776dcf7e30523b00659f4f141c71",
         APACHE,
-        690_000_000,
-        sha256={"model.safetensors": "1a2412ef99bd74bcd3c2a246fa1e48581f8889a1300c9051974741314fc042f3"},
+        690_300_000,
+        sha256=_weights_sha256("1a2412ef99bd74bcd3c2a246fa1e48581f8889a1300c9051974741314fc042f3"),
     ),
     KnownWeights(
         "grounding-dino-base",
@@ -66,7 +72,8 @@ KNOWN: tuple[KnownWeights, ...] = (
         "IDEA-Research/grounding-dino-base",
         "12bdfa3120f3e7ec7b434d90674b3396eccf88eb",
         APACHE,
-        930_000_000,
+        934_400_000,
+        sha256=_weights_sha256("5548f844c928c4b6f411fa8cbcc2bfa8dbbba437cb1d513975519f93c2a9ed21"),
     ),
     KnownWeights(
         "mm-grounding-dino-tiny",
@@ -75,6 +82,7 @@ KNOWN: tuple[KnownWeights, ...] = (
         None,
         APACHE,
         693_000_000,
+        note="others report that its boxes collapse to lines; look at what it finds, or take mm-grounding-dino-base",
     ),
     KnownWeights(
         "mm-grounding-dino-base",
@@ -82,7 +90,7 @@ KNOWN: tuple[KnownWeights, ...] = (
         "openmmlab-community/mm_grounding_dino_base_all",
         None,
         APACHE,
-        930_000_000,
+        937_000_000,
     ),
     KnownWeights(
         "sam-vit-base",
@@ -91,20 +99,61 @@ KNOWN: tuple[KnownWeights, ...] = (
         "70c1a07f894ebb5b307fd9eaaee97b9dfc16068f",
         APACHE,
         375_000_000,
+        sha256=_weights_sha256("892c410e496344e527255ccdcb2cb7244a609acb5389c7c4fdba1288f861c579"),
     ),
-    KnownWeights("sam-vit-large", "sam", "facebook/sam-vit-large", None, APACHE, 1_250_000_000),
-    KnownWeights("sam-vit-huge", "sam", "facebook/sam-vit-huge", None, APACHE, 2_560_000_000),
-    KnownWeights("sam2.1-hiera-tiny", "sam2", "facebook/sam2.1-hiera-tiny", None, APACHE, 156_000_000),
-    KnownWeights("sam2.1-hiera-small", "sam2", "facebook/sam2.1-hiera-small", None, APACHE, 184_000_000),
-    KnownWeights("sam2.1-hiera-base-plus", "sam2", "facebook/sam2.1-hiera-base-plus", None, APACHE, 324_000_000),
+    KnownWeights(
+        "sam-vit-large",
+        "sam",
+        "facebook/sam-vit-large",
+        "6851e0441005b0fb96f2cc4dfac472f3d1b14af1",
+        APACHE,
+        1_249_400_000,
+        sha256=_weights_sha256("a57e1b13cd1545938dfcbc9fb26df7f60de6650237a9383382a874a623564b81"),
+    ),
+    KnownWeights(
+        "sam-vit-huge",
+        "sam",
+        "facebook/sam-vit-huge",
+        "87aecf0df4ce6b30cd7de76e87673c49644bdf67",
+        APACHE,
+        2_564_400_000,
+        sha256=_weights_sha256("edfb0462392541fca9af44ff039bfb32dbd0c939997f3abb77a26e23af7afd7c"),
+    ),
+    KnownWeights(
+        "sam2.1-hiera-tiny",
+        "sam2",
+        "facebook/sam2.1-hiera-tiny",
+        "de431c4043854a71d8101e17995dfe596bf101a5",
+        APACHE,
+        155_900_000,
+        sha256=_weights_sha256("48c14467e5cf9e51870511feb72c89688e82dd74523142c0538b663e193ac2a7"),
+    ),
+    KnownWeights(
+        "sam2.1-hiera-small",
+        "sam2",
+        "facebook/sam2.1-hiera-small",
+        "ee5bba1d82bb8749febdf90f45e84b687142ba03",
+        APACHE,
+        184_300_000,
+        sha256=_weights_sha256("0a4067b11ce1e23d5229203f11c718a823060d15a4b23fa2372a7d4b77cbbc60"),
+    ),
+    KnownWeights(
+        "sam2.1-hiera-base-plus",
+        "sam2",
+        "facebook/sam2.1-hiera-base-plus",
+        "b7320756a13354e7530a63935656d35b2f91a290",
+        APACHE,
+        323_500_000,
+        sha256=_weights_sha256("2012733a0de5d03efd1bba550a2847c4551be9ef2e0d497c83074df66189f780"),
+    ),
     KnownWeights(
         "sam2.1-hiera-large",
         "sam2",
         "facebook/sam2.1-hiera-large",
         "665f8e2ad61cf5f53d65644ff27c8ee525124610",
         APACHE,
-        898_000_000,
-        sha256={"model.safetensors": "dc407dce21301fd94abb395c5099b4f2c455fdc8a8f261ac3d0ea6d4cd197230"},
+        897_900_000,
+        sha256=_weights_sha256("dc407dce21301fd94abb395c5099b4f2c455fdc8a8f261ac3d0ea6d4cd197230"),
     ),
     KnownWeights(
         "sam3",
@@ -112,8 +161,9 @@ KNOWN: tuple[KnownWeights, ...] = (
         "facebook/sam3",
         "3c879f39826c281e95690f02c7821c4de09afae7",
         SAM_LICENCE,
-        3_440_000_000,
+        3_445_000_000,
         gated=True,
+        sha256=_weights_sha256("6d06f0a5f84e435071fe6603e61d0b4cc7b40e0d39d487cfd4d67d8cc11cc14a"),
     ),
 )
 

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.end_to_end.conftest import Cli
 from tests.rooms import VOXEL, masks_of
 
-COMMANDS = ("label", "reconstruct", "catalog", "show", "gc", "doctor", "demo")
+COMMANDS = ("label", "reconstruct", "catalog", "show", "gc", "doctor", "demo", "weights")
 SCENE = "room-7scenes"
 
 
