@@ -258,29 +258,19 @@ def test_a_killed_fetch_leaves_nothing_visible_and_a_repeat_goes_on(weights: Cli
     assert [path.name for path in hidden.glob(".*")] == [f".{MM.name}.lock"]
 
 
-@pytest.mark.parametrize("code", [401, 403])
-def test_gated_weights_say_how_to_get_them(weights: Cli, hub: Hub, code: int) -> None:
-    hub.repositories[SAM3.hub_id] = (str(SAM3.revision), FILES)
-    hub.refuse[SAM3.hub_id] = (code, "GatedRepo")
-    done = weights.run("weights", "fetch", SAM3.name)
-    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
-    for part in (SAM3.page, "accept", "hf auth login", SAM3.licence):
-        assert part in done.err
-    assert visible(weights) == []
-
-
 def test_what_cannot_be_had_is_one_sentence(weights: Cli, hub: Hub) -> None:
     hub.repositories[SAM.hub_id] = (COMMIT, FILES)  # the pinned revision has gone
-    hub.repositories[SAM3.hub_id] = (
-        str(SAM3.revision),
-        OTHERS | {"config.json": b"{}", "processor_config.json": b"{}"},
-    )
+    other = next(entry for entry in KNOWN if entry.name == "sam-vit-large")
+    hub.repositories[other.hub_id] = (str(other.revision), OTHERS | {"config.json": b"{}"})
+    hub.repositories[SAM3.hub_id] = (str(SAM3.revision), FILES)
+    hub.refuse[SAM3.hub_id] = (403, "GatedRepo")
     nowhere = replace(weights, more=weights.more | {"HF_ENDPOINT": "http://127.0.0.1:9"})
     on_a_file = replace(weights, more=weights.more | {"OVSEG3R_WEIGHTS": "file"})
     (weights.folder / "file").touch()
     cases = [
+        (weights, SAM3.name, f"({SAM3.licence}); accept them at {SAM3.page}, run `hf auth login`"),
         (weights, SAM.name, f"has no revision {SAM.revision}"),
-        (weights, SAM3.name, "safetensors only"),
+        (weights, other.name, "safetensors only"),
         (weights, "sam2.1-hiera-tiny", "hf auth login"),
         (weights, "sam9", "sam-vit-base"),
         (nowhere, MM.name, "cannot be had from the hub"),
