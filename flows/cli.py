@@ -31,10 +31,16 @@ def label(
     min_registered: options.MinRegistered = None,
     scale_from: options.ScaleFrom = None,
     color_only: options.ColorOnly = False,
-    segment: Annotated[str | None, typer.Option(help="2D segmentation engine: auto, imported, regions.")] = None,
-    masks: Annotated[
-        str | None, typer.Option(help="COCO instances JSON, or folder of id-map PNGs, for imported.")
-    ] = None,
+    segment: options.Segment = None,
+    prompt: options.Prompt = None,
+    vocabulary: options.Words = None,
+    masks: options.Masks = None,
+    detector: options.Detector = None,
+    sam: options.Sam = None,
+    truth: options.Truth = None,
+    device: options.Device = None,
+    features: options.Features = False,
+    feature_size: options.FeatureSize = None,
     max_views: options.MaxViews = None,
     voxel: options.Voxel = None,
     cut: Annotated[
@@ -62,7 +68,7 @@ def label(
         parameters = _parameters(context, config)
         name_scenes(parameters)  # what is wrong here is told before the seconds that a server takes
         _open(parameters.store, create=True).check_writable()
-        build_segmenter(parameters.pipeline.segment)
+        build_segmenter(parameters.pipeline.segment, parameters.pipeline.features.save)
         from flows.local_server import prefect_server
 
         with prefect_server(), stopping_soon():

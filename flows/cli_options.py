@@ -31,6 +31,23 @@ ColorIntrinsics = Annotated[str | None, typer.Option(metavar="FX,FY,CX,CY", help
 DepthIntrinsics = Annotated[str | None, typer.Option(metavar="FX,FY,CX,CY", help="Of the depth camera.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of every random choice [default: 0].")]
 Config = Annotated[Path | None, typer.Option(help="YAML or JSON with the flow's parameters; options override it.")]
+Segment = Annotated[
+    str | None, typer.Option(help="2D engine: auto, grounded-sam, sam3, imported, regions, simulated (rooms only).")
+]
+Prompt = Annotated[str | None, typer.Option(help='What to look for: "chair. office desk. mug".')]
+Words = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="household, scannet200, or a phrase a line [default: household]."),
+]
+Masks = Annotated[str | None, typer.Option(help="COCO instances JSON, or folder of id-map PNGs, for imported.")]
+Detector = Annotated[
+    str | None, typer.Option(metavar="NAME|FOLDER", help="Weights for boxes [default: grounding-dino-tiny].")
+]
+Sam = Annotated[str | None, typer.Option(metavar="NAME|FOLDER", help="Weights for masks [default: sam-vit-base].")]
+Truth = Annotated[str | None, typer.Option(help="Folder that a synthetic room was written to, for simulated.")]
+Device = Annotated[str | None, typer.Option(help="Of the 2D engine: auto, cpu, cuda, cuda:1 ... [default: auto].")]
+Features = Annotated[bool, typer.Option("--features", help="Keep the 2D engine's features of points and instances.")]
+FeatureSize = Annotated[int | None, typer.Option(help="Channels to reduce the features to [default: all].")]
 
 LABEL = {
     "sources": "sources",
@@ -50,6 +67,14 @@ LABEL = {
     "voxel": "pipeline.reconstruct.voxel",
     "segment": "pipeline.segment.engine",
     "masks": "pipeline.segment.masks",
+    "prompt": "pipeline.segment.prompt",
+    "vocabulary": "pipeline.segment.vocabulary",
+    "detector": "pipeline.segment.grounded_sam.detector",
+    "sam": "pipeline.segment.grounded_sam.sam",
+    "truth": "pipeline.segment.simulated.truth",
+    "device": "pipeline.segment.device",
+    "features": "pipeline.features.save",
+    "feature_size": "pipeline.features.size",
     "cut": "pipeline.superpoints.cut",
 }
 """By option: its place in ``flows.settings.LabelParameters``."""

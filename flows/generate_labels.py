@@ -22,6 +22,7 @@ from storage.catalog_rows import CatalogRow
 from storage.scene_store import SceneStore
 from storage.stages import StageRef
 from storage.store import Store
+from tasks.features import features
 from tasks.ingest import ingest
 from tasks.lift import lift
 from tasks.plan import plan
@@ -132,13 +133,15 @@ def _label(
     d = todo.digests
     keyframes = ingest(store_url, d["ingest"], source, settings.ingest)
     # masks first: what does not fit the frames is told before the longer work
-    masks = segment(store_url, d["segment"], keyframes, settings.segment)
+    masks = segment(store_url, d["segment"], keyframes, settings.segment, settings.features.save)
     reconstruction = reconstruct(store_url, d["reconstruct"], keyframes, settings.reconstruct, settings.seed)
     lifted = lift(store_url, d["lift"], reconstruction, masks)
     grouped = superpoints(store_url, d["superpoints"], reconstruction, masks, lifted, settings.superpoints)
     stages: dict[str, StageRef] = {
         "ingest": keyframes, "reconstruct": reconstruction, "segment": masks, "lift": lifted, "superpoints": grouped,
     }  # fmt: skip
+    if settings.features.save:
+        stages["features"] = features(store_url, d["features"], reconstruction, masks, settings.features)
     row = publish(store_url, todo, scene_id, source, stages)
     notes = tuple(note for ref in stages.values() for note in ref.summary.get("notes", ()))
     return row, notes, True

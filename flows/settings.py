@@ -105,7 +105,12 @@ def name_scenes(parameters: LabelParameters) -> list[tuple[str, str]]:
     if len(parameters.sources) > 1:
         segment, given = parameters.pipeline.segment, parameters.pipeline.reconstruct
         measured = None if given.scale_from == "depth" else given.scale_from
-        paths = (("masks", segment.masks), ("reconstruction", given.reconstruction), ("scale", measured))
+        paths = (
+            ("masks", segment.masks),
+            ("reconstruction", given.reconstruction),
+            ("scale", measured),
+            ("truth", segment.simulated.truth),
+        )
         for what, path in paths:
             if path is not None and SCENE_ID not in path:
                 raise InputError(
@@ -143,9 +148,10 @@ def with_scene_paths(settings: PipelineSettings, scene_id: str) -> PipelineSetti
         paths = {name: getattr(part, name) for name in names}
         return part.model_copy(update={n: p.replace(SCENE_ID, scene_id) for n, p in paths.items() if p is not None})
 
+    simulated = named(settings.segment.simulated, "truth")
     return settings.model_copy(
         update={
-            "segment": named(settings.segment, "masks"),
+            "segment": named(settings.segment, "masks").model_copy(update={"simulated": simulated}),
             "reconstruct": named(settings.reconstruct, "reconstruction", "scale_from"),
         }
     )

@@ -20,9 +20,9 @@ def create_array(
 ) -> "zarr.Array[Any]":
     """An empty array (zeros) in ``group``; name may hold "/".
 
-    rows: (N,...), chunks of ``CHUNK_ROWS`` rows: for points, observations, instances. frames: (V,H,W,...), a chunk is
-    one frame; fill it with ``FrameWriter``. Both are put together to shards of at most ``SHARD_BYTES``. Raises
-    TypeError for anything but booleans and numbers.
+    rows: (N,...), chunks of at most ``CHUNK_ROWS`` rows: for points, observations, instances. frames: (V,H,W,...), a
+    chunk is one frame; fill it with ``FrameWriter``. Both are put together to shards of at most ``SHARD_BYTES``, and
+    no larger chunk is made of rows. Raises TypeError for anything but booleans and numbers.
     """
     kept = np.dtype(dtype)
     if kept.kind not in "biuf":
@@ -39,8 +39,9 @@ def chunk_layout(
 ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
     """(chunks, shards) as ``create_array`` describes them; no shards where one chunk is enough."""
     length, rest = shape[0], tuple(max(1, extent) for extent in shape[1:])
-    rows = 1 if kind == "frames" else max(1, min(chunk_rows, length))
-    chunk_bytes = rows * itemsize * math.prod(rest)
+    row_bytes = itemsize * math.prod(rest)
+    rows = 1 if kind == "frames" else max(1, min(chunk_rows, length, shard_bytes // row_bytes))
+    chunk_bytes = rows * row_bytes
     together = min(max(1, shard_bytes // chunk_bytes), max(1, math.ceil(length / rows)))
     chunks = (rows, *rest)
     return chunks, (rows * together, *rest) if together > 1 else None

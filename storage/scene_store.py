@@ -34,13 +34,15 @@ from ovseg3r_model.records import (
     LabelledScene,
     Points,
     Reconstruction,
+    Reduction,
+    SceneFeatures,
     Views,
 )
 from storage.arrays import FrameWriter, StoredImages, create_array, open_array, read_array, write_array
 from storage.digests import canonical_json, plain_json
 from storage.errors import SceneRefused
 from storage.names import check_digest, check_name, check_scene_id
-from storage.schema import MASKS, SCENE_ARRAYS, SCENE_ATTRIBUTES, SCHEMA_VERSION
+from storage.schema import MASKS, SCENE_ARRAYS, SCENE_ATTRIBUTES, SCHEMA_VERSION, arrays
 from storage.stages import MARKER
 from storage.store import Store
 from storage.validation import validate_scene
@@ -121,8 +123,7 @@ class SceneStore:
         """Writes the data of one attempt, unseen by readers; the content digest. ``publish`` is what callers want."""
         content = _ContentDigest(attributes)
         group = self.store.create_group(f"{prefix}/scene.zarr", attributes)
-        for spec in SCENE_ARRAYS:
-            data = spec.get(scene)
+        for spec, data in arrays(scene):
             content.array(spec.path, data)
             write_array(group, spec.path, data)
         self._write_masks(group, scene.mask_ids, content)
@@ -195,8 +196,8 @@ class SceneStore:
 
     def _content_of(self, stored: StoredScene) -> str:
         content = _ContentDigest(stored.attributes)
-        for spec in SCENE_ARRAYS:
-            content.array(spec.path, spec.get(stored.scene))
+        for spec, array in arrays(stored.scene):
+            content.array(spec.path, array)
         masks = stored.scene.mask_ids
         content.header(MASKS, "<u4", (len(masks), *masks[0].shape))
         for view in range(len(masks)):
@@ -241,13 +242,15 @@ def scene_attributes(scene: LabelledScene, scene_id: str, digest: str, attribute
         "voxel_size": rec.voxel_size,
         "world_frame": rec.world_frame,
     }
+    if scene.features is not None:
+        own["feature_model"] = scene.features.model
     plain: dict[str, Any] = plain_json({**attributes, **own})
     return plain
 
 
 def _read_scene(group: zarr.Group, attributes: Mapping[str, Any]) -> LabelledScene:
     """The inverse of ``schema.SCENE_ARRAYS``."""
-    a = {spec.path: read_array(group, spec.path) for spec in SCENE_ARRAYS}
+    a = {spec.path: read_array(group, spec.path) for spec in SCENE_ARRAYS if spec.path in group}
     reconstruction = Reconstruction(
         points=Points(*(a[f"points/{name}"] for name in ("xyz", "rgb", "normal", "confidence"))),
         correspondence=Correspondence(*(a[f"correspondence/{name}"] for name in ("indptr", "view", "pixel"))),
@@ -266,7 +269,18 @@ def _read_scene(group: zarr.Group, attributes: Mapping[str, Any]) -> LabelledSce
         instances=Instances(tuple(attributes["labels"]), *columns),
         observation=a["labels/observation"],
         superpoint=a["superpoints/id"],
+        features=_read_features(a, str(attributes.get("feature_model"))),
     )
+
+
+def _read_features(a: Mapping[str, NDArray[Any]], model: str) -> SceneFeatures | None:
+    def reduction(kind: str) -> Reduction | None:
+        return Reduction(a[f"{kind}_mean"], a[f"{kind}_basis"]) if f"{kind}_basis" in a else None
+
+    points, objects = "features/points", "features/objects"
+    if points not in a:
+        return None
+    return SceneFeatures(a[points], a[objects], model, reduction(points), reduction(objects))
 
 
 class _ContentDigest:

@@ -1,10 +1,11 @@
 """The stored scene: every array's path, dtype and shape. Writing, validating and hashing all go by this table.
 
-N points, M observations, V views, O 2D instances, H x W pixels. Units and frames are those of
+N points, M observations, V views, O 2D instances, H x W pixels; P and Q channels of the features of points and of
+instances, of PC and QC before a reduction. Units and frames are those of
 ``ovseg3r_model.records``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ MASKS = "masks/ids"  # (V,H,W) uint32; the one array that is never in memory who
 # attributes that the scene itself gives; callers add others beside them
 SCENE_ATTRIBUTES = (
     "distortion",
+    "feature_model",
     "labels",
     "notes",
     "quality",
@@ -33,12 +35,13 @@ SCENE_ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """path in the group, dtype, shape with letters for the lengths that arrays share, and where the scene keeps it."""
+    """path in the group, dtype, shape with letters for the lengths that arrays share, and where the scene keeps it;
+    None there where the scene does without."""
 
     path: str
     dtype: str
     shape: tuple[int | str, ...]
-    get: Callable[[LabelledScene], NDArray[Any]]
+    get: Callable[[LabelledScene], NDArray[Any] | None]
 
 
 SCENE_ARRAYS = (
@@ -61,16 +64,45 @@ SCENE_ARRAYS = (
     ArraySpec("instances/position", "float32", ("O", 3), lambda s: s.instances.position),
     ArraySpec("labels/observation", "uint32", ("M",), lambda s: s.observation),
     ArraySpec("superpoints/id", "int32", ("N",), lambda s: s.superpoint),
+    ArraySpec("features/points", "float16", ("N", "P"), lambda s: _feature(s, "points")),
+    ArraySpec("features/objects", "float16", ("O", "Q"), lambda s: _feature(s, "objects")),
+    ArraySpec("features/points_mean", "float32", ("PC",), lambda s: _feature(s, "point_reduction", "mean")),
+    ArraySpec("features/points_basis", "float32", ("PC", "P"), lambda s: _feature(s, "point_reduction", "basis")),
+    ArraySpec("features/objects_mean", "float32", ("QC",), lambda s: _feature(s, "object_reduction", "mean")),
+    ArraySpec("features/objects_basis", "float32", ("QC", "Q"), lambda s: _feature(s, "object_reduction", "basis")),
 )
+
+
+def arrays(scene: LabelledScene) -> Iterator[tuple[ArraySpec, NDArray[Any]]]:
+    """The arrays that the scene has, in the order of the table."""
+    for spec in SCENE_ARRAYS:
+        data = spec.get(scene)
+        if data is not None:
+            yield spec, data
+
+
+def _feature(scene: LabelledScene, *path: str) -> Any:
+    """What lies at that path of the scene's features; None where something on the way is."""
+    found: Any = scene.features
+    for name in path:
+        found = None if found is None else getattr(found, name)
+    return found
 
 
 def lengths(scene: LabelledScene) -> dict[str, int]:
     """What the letters of the shapes stand for in this scene."""
     points = len(scene.reconstruction.points)
+    channels = {
+        "P": (_feature(scene, "points"), 1),
+        "Q": (_feature(scene, "objects"), 1),
+        "PC": (_feature(scene, "point_reduction", "basis"), 0),
+        "QC": (_feature(scene, "object_reduction", "basis"), 0),
+    }
     return {
         "N": points,
         "N+1": points + 1,
         "M": len(scene.reconstruction.correspondence),
         "V": len(scene.reconstruction.views),
         "O": len(scene.instances),
+        **{letter: array.shape[axis] for letter, (array, axis) in channels.items() if array is not None},
     }

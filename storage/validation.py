@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ovseg3r_model.records import Correspondence, LabelledScene, Reconstruction, Views
 from storage.digests import plain_json
-from storage.schema import SCENE_ARRAYS, lengths
+from storage.schema import arrays, lengths
 
 NORMAL_TOLERANCE = 5e-3  # float16 keeps a unit vector to about 1e-3
 ROTATION_TOLERANCE = 1e-3  # poses read from text files of seven digits
@@ -30,6 +30,7 @@ def validate_scene(scene: LabelledScene) -> list[str]:
     broken += _correspondence(rec.correspondence, rec.views)
     broken += _superpoints(scene)
     broken += _instances(scene)
+    broken += _features(scene)
     if not broken:  # observations are compared with masks through views and instances that are now known to be sound
         broken += _observations(scene)
         broken += _masks(scene)
@@ -38,8 +39,7 @@ def validate_scene(scene: LabelledScene) -> list[str]:
 
 def _shapes(scene: LabelledScene) -> Iterator[str]:
     known = lengths(scene)
-    for spec in SCENE_ARRAYS:
-        array = spec.get(scene)
+    for spec, array in arrays(scene):
         shape = tuple(known[extent] if isinstance(extent, str) else extent for extent in spec.shape)
         if array.dtype != np.dtype(spec.dtype):
             yield f"{spec.path} is {array.dtype}, not {spec.dtype}."
@@ -157,6 +157,12 @@ def _instances(scene: LabelledScene) -> Iterator[str]:
     finite = np.isfinite(rows.position).all(axis=1)
     if bad := _count(~(finite | np.isnan(rows.position).all(axis=1))):
         yield f"instances/position is neither a place nor nan in {bad} instances."
+
+
+def _features(scene: LabelledScene) -> Iterator[str]:
+    for spec, array in arrays(scene):
+        if spec.path.startswith("features/") and (bad := _count(~np.isfinite(array))):
+            yield f"{spec.path} is not finite in {bad} entries."
 
 
 def _observations(scene: LabelledScene) -> Iterator[str]:

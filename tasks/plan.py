@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ovseg3r_model.reconstruction import protocol as reconstruction
-from ovseg3r_model.segmentation import build_segmenter, inputs_digest
+from ovseg3r_model.segmentation import build_segmenter, digest_config
 from ovseg3r_model.settings import PipelineSettings
 from ovseg3r_model.sources import has_posed_depth, resolve_format, source_digest
 from storage.digests import stage_digest
 from storage.schema import SCHEMA_VERSION
 
-STAGE_VERSIONS = {"ingest": 2, "reconstruct": 1, "segment": 1, "lift": 1, "superpoints": 1, "publish": 1}
+STAGE_VERSIONS = {
+    "ingest": 2, "reconstruct": 1, "segment": 1, "lift": 1, "superpoints": 1, "features": 1, "publish": 1,
+}  # fmt: skip
 """Raised by hand whenever the same input and settings would give other bytes."""
 
 _NEEDS = {
@@ -21,8 +23,10 @@ _NEEDS = {
     "segment": ("ingest",),
     "lift": ("reconstruct", "segment"),
     "superpoints": ("reconstruct", "segment", "lift"),
-    "publish": ("ingest", "reconstruct", "segment", "lift", "superpoints"),
+    "features": ("reconstruct", "segment"),
+    "publish": ("ingest", "reconstruct", "segment", "lift", "superpoints", "features"),
 }
+"""By stage: those whose outputs it takes, where they are part of the plan; features are not always."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,17 @@ def plan(source: Path, scene_id: str, settings: PipelineSettings) -> Plan:
     """The plan for one source. Paths and places do not enter it, only contents and settings.
 
     Raises:
-        InputError: the source or the masks cannot be read.
+        InputError: the source or the masks cannot be read, or what the 2D engine needs is not here.
     """
     first = plan_reconstruction(source, settings)
-    masks = inputs_digest(settings.segment)
-    # what "auto" stands for enters the digest, so that naming it makes no difference
-    segment = settings.segment.model_dump(mode="json", exclude={"masks"})
-    segment["engine"] = build_segmenter(settings.segment).name
+    build_segmenter(settings.segment, settings.features.save)  # says what lacks
+    features = {"features": {"size": settings.features.size}} if settings.features.save else {}
     configs = first.configs | {
-        "segment": {**segment, "masks_digest": masks},
+        # what "auto" stands for enters the digest, so that naming it makes no difference
+        "segment": digest_config(settings.segment, settings.features.save),
         "lift": {},
         "superpoints": settings.superpoints.model_dump(mode="json"),
+        **features,
         "publish": {"scene_id": scene_id, "seed": settings.seed, "schema_version": SCHEMA_VERSION},
     }
     return Plan(first.source, configs, _digests(first.source, configs))
@@ -73,7 +77,11 @@ def _digests(content: str, configs: dict[str, dict[str, Any]]) -> dict[str, str]
     """The digest of every stage in ``configs``, which come after what they need."""
     digests: dict[str, str] = {}
     for stage, config in configs.items():
-        given = {"source": content} if stage == "ingest" else {name: digests[name] for name in _NEEDS[stage]}
+        given = (
+            {"source": content}
+            if stage == "ingest"
+            else {name: digests[name] for name in _NEEDS[stage] if name in digests}
+        )
         digests[stage] = stage_digest(stage, STAGE_VERSIONS[stage], config, given)
     return digests
 

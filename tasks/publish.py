@@ -16,6 +16,7 @@ from storage.catalog_rows import CatalogRow, row_of
 from storage.scene_store import SceneStore
 from storage.stages import StageRef
 from storage.store import Store
+from tasks.features import load_features
 from tasks.ingest import load_recording
 from tasks.lift import load_lifted
 from tasks.plan import Plan
@@ -24,7 +25,10 @@ from tasks.reconstruct import load_reconstruction
 from tasks.segment import load_masks
 from tasks.superpoints import load_superpoints
 
-_VERSIONED = ("ovseg3r", "numpy", "numba", "open3d-cpu", "opencv-python-headless", "pgeof", "scikit-image", "zarr")
+_VERSIONED = (
+    "ovseg3r", "numpy", "numba", "open3d-cpu", "opencv-python-headless", "pgeof", "scikit-image", "torch",
+    "transformers", "zarr",
+)  # fmt: skip
 
 
 @task(name="publish", cache_policy=NO_CACHE, persist_result=False)
@@ -87,6 +91,7 @@ def assemble(stages: dict[str, StageRef]) -> LabelledScene:
         ),
         observation=observation,
         superpoint=load_superpoints(stages["superpoints"]),
+        features=load_features(stages["features"]) if "features" in stages else None,
     )
 
 

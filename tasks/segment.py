@@ -2,16 +2,20 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any
 
 import numpy as np
+import zarr
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.lifting import gather_instances
-from ovseg3r_model.reconstruction.lens import masks_of_views
-from ovseg3r_model.records import Images, Instances, Reconstruction, ViewMasks
+from ovseg3r_model.reconstruction.lens import instances_of_views, masks_of_views
+from ovseg3r_model.records import Float16, Images, Instances, Reconstruction, ViewFeatures, ViewMasks
 from ovseg3r_model.segmentation import build_segmenter
 from ovseg3r_model.settings import SegmentSettings
 from storage.arrays import FrameWriter, StoredImages, create_array, open_array, read_array, write_array
@@ -24,12 +28,17 @@ _COLUMNS = ("view", "label", "score", "box")
 
 
 @task(name="segment", cache_policy=NO_CACHE, persist_result=False)
-def segment(store_url: str, digest: str, keyframes: StageRef, settings: SegmentSettings) -> StageRef:
-    """Segments every keyframe. Raises InputError where the engine's inputs and the frames do not fit."""
+def segment(
+    store_url: str, digest: str, keyframes: StageRef, settings: SegmentSettings, features: bool = False
+) -> StageRef:
+    """Segments every keyframe; ``features``: and keeps the engine's features of them.
+
+    Raises InputError where the engine's inputs and the frames do not fit.
+    """
 
     def work(stages: Stages, attempt: Attempt) -> dict[str, Any]:
         recording = load_recording(keyframes)
-        engine = build_segmenter(settings)
+        engine = build_segmenter(settings, features)
         notes = engine.prepare(recording)
         views = range(len(recording))
         missing = [v for v in views if stages.part("segment", digest, _part_name(v)) is None]
@@ -37,13 +46,14 @@ def segment(store_url: str, digest: str, keyframes: StageRef, settings: SegmentS
             stages.put_part("segment", digest, _part_name(v), _encode(masks))
             announce("segment", len(views) - len(missing) + missing.index(v) + 1, len(views))
         width, height = recording.size
-        instances = _assemble(stages, attempt, digest, (len(views), height, width))
+        instances, dropped = _assemble(stages, attempt, digest, (len(views), height, width))
         return {
             "engine": engine.name,
             "open_vocabulary": engine.open_vocabulary,
             "instances": len(instances),
             "labels": list(instances.label_names),
-            "notes": list(notes),
+            "dropped": dict(dropped),
+            "notes": [*notes, *_told(len(instances), dropped)],
         }
 
     return run_stage(store_url, "segment", digest, work)
@@ -59,10 +69,24 @@ def load_masks(ref: StageRef, reconstruction: Reconstruction) -> tuple[Images, I
     return masks_of_views(StoredImages(open_array(group, "ids")), instances, reconstruction)
 
 
-def _assemble(stages: Stages, attempt: Attempt, digest: str, shape: tuple[int, int, int]) -> Instances:
-    """Gives the views' instances scene-unique ids, view after view, and stores maps and table."""
+def load_view_features(ref: StageRef, reconstruction: Reconstruction) -> tuple[Images, tuple[float, float], Float16]:
+    """The image features (h,w,C) of each keyframe, as its lens took it, read when asked for; their scale
+    (:class:`.ViewFeatures`); and the features (O,D) of the instances in the reconstruction's views."""
+    group = ref.group()
+    attributes: dict[str, Any] = group.attrs.asdict()
+    kept = instances_of_views(read_array(group, "view"), reconstruction)
+    x, y = attributes["feature_scale"]
+    return StoredImages(open_array(group, "features/image")), (x, y), read_array(group, "features/objects")[kept]
+
+
+def _assemble(
+    stages: Stages, attempt: Attempt, digest: str, shape: tuple[int, int, int]
+) -> tuple[Instances, Counter[str]]:
+    """Gives the views' instances scene-unique ids, view after view, and stores maps, table and features; also how many
+    detections were dropped, by reason."""
     group = attempt.group()
     ids = create_array(group, "ids", shape, np.uint32, "frames")
+    dropped: Counter[str] = Counter()
 
     def views(writer: FrameWriter) -> Iterator[ViewMasks]:
         before = 0
@@ -73,13 +97,48 @@ def _assemble(stages: Stages, attempt: Attempt, digest: str, shape: tuple[int, i
             masks = _decode(part)
             writer.append(np.where(masks.ids > 0, masks.ids + np.uint32(before), np.uint32(0)))
             before += len(masks.labels)
+            dropped.update(masks.dropped)
+            if masks.features is not None:
+                features.append(masks.features)
             yield masks
 
-    with FrameWriter(ids) as writer:
+    with FrameWriter(ids) as writer, _FeatureWriter(group, shape[0]) as features:
         instances = gather_instances(views(writer))
     for name in _COLUMNS:
         write_array(group, name, getattr(instances, name))
-    return instances
+    return instances, dropped
+
+
+class _FeatureWriter(AbstractContextManager["_FeatureWriter"]):
+    """Stores the features of the views one after the other, where there are any; all views' maps are of one shape."""
+
+    def __init__(self, group: zarr.Group, views: int) -> None:
+        self._group, self._views = group, views
+        self._objects: list[Float16] = []
+        self._writer: FrameWriter | None = None
+
+    def append(self, features: ViewFeatures) -> None:
+        if self._writer is None:
+            shape = (self._views, *features.image.shape)
+            self._writer = FrameWriter(create_array(self._group, "features/image", shape, np.float16, "frames"))
+            self._group.attrs.update({"feature_scale": list(features.scale)})
+        self._writer.append(features.image)
+        self._objects.append(features.objects)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._writer is not None:
+            self._writer.close()
+            write_array(self._group, "features/objects", np.concatenate(self._objects))
+
+
+def _told(instances: int, dropped: Counter[str]) -> list[str]:
+    """What became of the detections, for the user; nothing where none were dropped."""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
+    if not reasons:
+        return []
+    return [f"Of {instances + dropped.total():,} detections in 2D {instances:,} are kept; left out: {reasons}."]
 
 
 def _part_name(view: int) -> str:
@@ -88,11 +147,22 @@ def _part_name(view: int) -> str:
 
 def _encode(masks: ViewMasks) -> bytes:
     out = io.BytesIO()
-    labels = np.frombuffer(json.dumps(masks.labels).encode(), np.uint8)
-    np.savez_compressed(out, ids=masks.ids, scores=masks.scores, labels=labels)
+    features = masks.features
+    about = {
+        "labels": masks.labels,
+        "dropped": dict(masks.dropped),
+        "scale": None if features is None else features.scale,
+    }
+    arrays: dict[str, Any] = {"ids": masks.ids, "scores": masks.scores}
+    if features is not None:
+        arrays |= {"image": features.image, "objects": features.objects}
+    np.savez_compressed(out, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
     return out.getvalue()
 
 
 def _decode(data: bytes) -> ViewMasks:
     with np.load(io.BytesIO(data), allow_pickle=False) as part:
-        return ViewMasks(part["ids"], tuple(json.loads(part["labels"].tobytes())), part["scores"])
+        about = json.loads(part["about"].tobytes())
+        scale = about["scale"]
+        features = None if scale is None else ViewFeatures(part["image"], (scale[0], scale[1]), part["objects"])
+        return ViewMasks(part["ids"], tuple(about["labels"]), part["scores"], about["dropped"], features)

@@ -113,7 +113,8 @@ def _sam(folder: Path) -> None:
             "image_embedding_size": SIDE // 8,
         },
         mask_decoder_config={
-            "hidden_size": 32, "mlp_dim": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "iou_head_hidden_dim": 32,
+            "hidden_size": 32, "mlp_dim": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "iou_head_hidden_dim": 32,
         },
     )  # fmt: skip
     model = SamModel(config)
@@ -138,7 +139,8 @@ def _sam2(folder: Path) -> None:
         },
         prompt_encoder_config={"hidden_size": 32, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 4},
         mask_decoder_config={
-            "hidden_size": 32, "mlp_dim": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "iou_head_hidden_dim": 32,
+            "hidden_size": 32, "mlp_dim": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "iou_head_hidden_dim": 32,
         },
     )  # fmt: skip
     model = Sam2Model(config)

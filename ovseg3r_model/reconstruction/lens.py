@@ -8,7 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg3r_model.lifting import boxes
-from ovseg3r_model.records import Float32, Float64, Images, Instances, Int64, Reconstruction, UInt32, Views
+from ovseg3r_model.records import (
+    Bool,
+    Float32,
+    Float64,
+    Images,
+    Instances,
+    Int64,
+    Reconstruction,
+    UInt16,
+    UInt32,
+    Views,
+)
 
 
 def distort(pixel: Float64, intrinsics: Float64, k: float) -> Float64:
@@ -87,7 +98,7 @@ def masks_of_views(mask_ids: Images, instances: Instances, reconstruction: Recon
     """
     if reconstruction.keyframes is None:
         return mask_ids, instances
-    kept = np.isin(instances.view, reconstruction.keyframes)
+    kept = instances_of_views(instances.view, reconstruction)
     number = np.zeros(len(instances) + 1, np.uint32)
     number[1:][kept] = np.arange(1, kept.sum() + 1)
     images: Images = _Chosen(mask_ids, reconstruction.keyframes, number)
@@ -108,6 +119,13 @@ def masks_of_views(mask_ids: Images, instances: Instances, reconstruction: Recon
         ]
         table = replace(table, box=np.concatenate(found))
     return images, table
+
+
+def instances_of_views(view: UInt16, reconstruction: Reconstruction) -> Bool:
+    """(O,) bool: which instances, by their keyframe (O,), are in one of the reconstruction's views."""
+    if reconstruction.keyframes is None:
+        return np.ones(len(view), np.bool_)
+    return np.isin(view, reconstruction.keyframes)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The engine "grounded-sam": boxes from text by Grounding DINO, masks of the boxes by SAM."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from ovseg3r_model.records import UInt8, ViewMasks
 from ovseg3r_model.segmentation import box_masks, grounding_dino
@@ -25,9 +24,6 @@ class GroundedSam(Learned):
         self._detector, self._sam = find(settings.grounded_sam.detector), find(settings.grounded_sam.sam)
         check_type(self._detector, grounding_dino.TYPES, "Grounding DINO")
         check_type(self._sam, box_masks.TYPES, "SAM or SAM 2")
-
-    def folders(self) -> tuple[Path, ...]:
-        return self._detector, self._sam
 
     def build(self) -> Callable[[Sequence[UInt8]], list[ViewMasks]]:
         given = self.settings

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,10 +36,6 @@ class Learned(ABC):
         self.device = torch.device(torch_device(settings.device))
         self._vocabulary = vocabulary_of(settings)
         self.phrases = self._vocabulary.phrases
-
-    @abstractmethod
-    def folders(self) -> tuple[Path, ...]:
-        """Those that the weights are in."""
 
     @abstractmethod
     def build(self) -> Callable[[Sequence[UInt8]], list[ViewMasks]]:

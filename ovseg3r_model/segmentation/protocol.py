@@ -1,24 +1,26 @@
 """What a 2D segmentation engine is, and the one place where an engine is chosen.
 
-To add an engine, a learned one for instance (grounded-sam, sam3):
+To add an engine:
 
-1. write ``ovseg3r_model/segmentation/<engine>.py`` with one class that fulfils :class:`Segmenter`. It loads its
-   weights in ``prepare`` or at the first view, never at import; it batches inside ``segment``; it ends in
-   :func:`.id_maps.settle`, which owns ids and ``min_area``;
-2. add its name to ``SegmentSettings.engine`` in ``ovseg3r_model/settings.py``, and its settings beside it;
+1. write ``ovseg3r_model/segmentation/<engine>.py`` with one class that fulfils :class:`Segmenter`; a learned one
+   inherits :class:`.learned.Learned`, which brings vocabulary, device and batches, and ends in
+   :func:`.overlaps.view_masks`, which owns what becomes of overlaps; others end in :func:`.id_maps.settle`;
+2. add its name to ``SegmentEngine`` in ``ovseg3r_model/settings.py``, and its settings beside it;
 3. add its line to :func:`build_segmenter` (import inside the function: choosing one engine must not load the others),
-   and to :func:`inputs_digest` when files decide what it gives (weights, masks);
+   to ``_USED``, and to :func:`inputs_digest` when files decide what it gives (weights, masks);
 4. add three lines to ``tests/contracts/test_segmenters.py``: a subclass of ``SegmenterContract`` whose ``build``
    returns the engine.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.reconstruction.protocol import torch_device
 from ovseg3r_model.records import Recording, ViewMasks
-from ovseg3r_model.settings import SegmentSettings
+from ovseg3r_model.settings import SegmentEngine, SegmentSettings
 
 
 class Segmenter(Protocol):
@@ -59,40 +61,139 @@ class Segmenter(Protocol):
         ...
 
 
-def build_segmenter(settings: SegmentSettings) -> Segmenter:
-    """The engine that the settings ask for. "auto" is "imported" where masks are given; nothing is guessed otherwise.
+def engine_for(settings: SegmentSettings) -> SegmentEngine:
+    """What "auto" stands for: imported where masks are given, else grounded-sam where its weights are here. It never
+    stands for an engine that gives less than names: those are asked for.
 
     Raises:
-        InputError: no engine follows from the settings, or the masks given would not be used.
+        InputError: nothing follows from the settings, or the masks given would not be used.
     """
-    engine, masks = settings.engine, settings.masks
+    if settings.engine == "auto":
+        if settings.masks:
+            return "imported"
+        if all(_is_here(weights) for weights in (settings.grounded_sam.detector, settings.grounded_sam.sam)):
+            return "grounded-sam"
+        raise InputError(
+            "There is nothing to take 2D masks from. Either `ovseg3r weights fetch "
+            f"{settings.grounded_sam.detector} {settings.grounded_sam.sam}` once, for masks of what --prompt or "
+            "--vocabulary names; or --masks PATH (a COCO instances JSON, or a folder of id-map PNGs with labels.json); "
+            "or --segment sam3; or --segment regions for unnamed regions, which need no model and are for trying "
+            "things out; or, for synthetic rooms, --segment simulated."
+        )
+    if settings.masks and settings.engine != "imported":
+        raise InputError(
+            f"Masks are given ({settings.masks}), but --segment {settings.engine} would not use them: leave one of the "
+            "two out."
+        )
+    return settings.engine
+
+
+def build_segmenter(settings: SegmentSettings, features: bool = False) -> Segmenter:
+    """The engine that the settings ask for. features: whether its records shall have them.
+
+    Nothing large is loaded here, so that what lacks can be told before any work.
+
+    Raises:
+        InputError: no engine follows from the settings, or what it needs is not here; it gives no features.
+    """
+    engine = engine_for(settings)
+    if features and engine in _WITHOUT_FEATURES:
+        raise InputError(
+            f"The engine {engine} gives no features to keep with --features; grounded-sam, sam3 and simulated do."
+        )
     if engine == "regions":
-        if masks:
-            raise InputError(
-                f"Masks are given ({masks}), but --segment regions would not use them: leave one of the two out."
-            )
         from ovseg3r_model.segmentation.regions import Regions
 
         return Regions(settings.min_area)
-    if not masks:
-        raise InputError(
-            "There is nothing to take 2D masks from: give --masks PATH (a COCO instances JSON, or a folder of "
-            "id-map PNGs with labels.json), or --segment regions for unnamed regions, which need no model and are for "
-            "trying things out."
-        )
+    if engine == "grounded-sam":
+        from ovseg3r_model.segmentation.grounded_sam import GroundedSam
+
+        return GroundedSam(settings, features)
+    if engine == "sam3":
+        from ovseg3r_model.segmentation.sam3 import Sam3
+
+        return Sam3(settings, features)
+    if engine == "simulated":
+        from ovseg3r_model.segmentation.simulated import Simulated
+
+        return Simulated(settings.simulated, settings.min_area, features)
+    if not settings.masks:
+        raise InputError("The engine imported takes masks that are there: say where, with --masks PATH.")
     from ovseg3r_model.segmentation.imported import ImportedMasks
 
-    return ImportedMasks(Path(masks), settings.min_area)
+    return ImportedMasks(Path(settings.masks), settings.min_area)
+
+
+def digest_config(settings: SegmentSettings, features: bool) -> dict[str, Any]:
+    """All that decides what the engine gives for the same frames, as JSON values: its own settings, and the content of
+    files instead of their places.
+
+    Raises:
+        InputError: as :func:`build_segmenter`, or the files cannot be read.
+    """
+    engine = engine_for(settings)
+    given = settings.model_dump(mode="json", include=set(_USED[engine]))
+    config = {**given, "engine": engine, "inputs_digest": inputs_digest(settings)}
+    if engine in _WITHOUT_FEATURES:
+        return config
+    config["features"] = features
+    if engine == "simulated":
+        config["simulated"].pop("truth")
+        return config
+    from ovseg3r_model.segmentation.learned import vocabulary_of
+
+    # CPU and GPU round differently
+    config["device"] = torch_device(settings.device).partition(":")[0]
+    config["phrases"] = list(vocabulary_of(settings).phrases)
+    for name in _WEIGHTS[engine]:
+        config[engine.replace("-", "_")].pop(name)
+    return config
 
 
 def inputs_digest(settings: SegmentSettings) -> str | None:
     """sha256, in hex, over the content of the files that decide what the engine gives; None where there are none.
 
     Raises:
-        InputError: the masks cannot be read.
+        InputError: they cannot be read.
     """
-    if not settings.masks or settings.engine == "regions":
-        return None
-    from ovseg3r_model.segmentation.imported import content_digest
+    engine = engine_for(settings)
+    if engine == "imported" and settings.masks:
+        from ovseg3r_model.segmentation.imported import content_digest
 
-    return content_digest(Path(settings.masks))
+        return content_digest(Path(settings.masks))
+    if engine == "simulated":
+        from ovseg3r_model.segmentation import simulated
+
+        return simulated.content_digest(settings.simulated)
+    if engine in _WEIGHTS:
+        from ovseg3r_model import weights
+
+        part = getattr(settings, engine.replace("-", "_"))
+        digests = [weights.content_digest(weights.find(getattr(part, name))) for name in _WEIGHTS[engine]]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
+    return None
+
+
+_WITHOUT_FEATURES = ("imported", "regions")
+_LEARNED = ("min_area", "precision", "batch", "overlaps")
+_USED: dict[SegmentEngine, tuple[str, ...]] = {
+    "imported": ("min_area",),
+    "regions": ("min_area",),
+    "grounded-sam": (*_LEARNED, "grounded_sam"),
+    "sam3": (*_LEARNED, "sam3"),
+    "simulated": ("min_area", "simulated"),
+}
+"""By engine: the settings that it uses, besides places of files."""
+
+_WEIGHTS: dict[SegmentEngine, tuple[str, ...]] = {"grounded-sam": ("detector", "sam"), "sam3": ("weights",)}
+"""By engine: which of its own settings name weights."""
+
+
+def _is_here(weights: str) -> bool:
+    from ovseg3r_model.weights import find
+
+    try:
+        find(weights)
+    except InputError:
+        return False
+    return True

@@ -38,9 +38,6 @@ class Sam3(Learned):
         self._folder = find(settings.sam3.weights)
         check_type(self._folder, TYPES, "SAM 3")
 
-    def folders(self) -> tuple[Path, ...]:
-        return (self._folder,)
-
     def build(self) -> "Sam3Network":
         return Sam3Network(self._folder, self.phrases, self.settings, self.device, self.features)
 
