@@ -32,3 +32,22 @@ def small_rooms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     room = make_room(3)
     base = tmp_path_factory.mktemp("rooms")
     return {layout: write_small_room(room, base, layout) for layout in ("7scenes", "scannet", "tum", "nerfstudio")}
+
+
+class TinyModels:
+    """Folders with tiny random-weight models, each made when first asked for."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+
+    def __call__(self, family: str) -> Path:
+        """The folder of a family of ``tests.tiny_models``."""
+        from tests.tiny_models import save_tiny
+
+        folder = self._base / family
+        return folder if folder.exists() else save_tiny(family, folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
+    return TinyModels(tmp_path_factory.mktemp("tiny"))
