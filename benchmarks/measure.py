@@ -46,9 +46,10 @@ def timed(call: Callable[[], object], runs: int, warm: bool = True) -> float:
     return median(_seconds(call) for _ in range(runs))
 
 
-def timed_in_turn(calls: list[Callable[[], object]], runs: int) -> list[float]:
-    """Median seconds of each call, warmed up; they take turns, so that another program's load falls on all alike."""
-    for call in calls:
+def timed_in_turn(calls: list[Callable[[], object]], runs: int, warm: bool = True) -> list[float]:
+    """Median seconds of each call, warmed up if ``warm``; they take turns, so that another program's load falls on all
+    alike."""
+    for call in calls if warm else ():
         call()
     rounds = [[_seconds(call) for call in calls] for _ in range(runs)]
     return [median(column) for column in zip(*rounds, strict=True)]

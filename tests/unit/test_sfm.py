@@ -23,6 +23,8 @@ from ovseg3r_model.settings import SfmSettings
 SIZE = (320, 240)
 K = default_intrinsics(SIZE)
 SETTINGS = SfmSettings()
+FEWER = SfmSettings(max_features=800)
+"""For what does not depend on how exact the cameras are: half the time."""
 
 
 def recording_of(pictures: list[np.ndarray], fps: float = 2.0) -> Recording:
@@ -49,7 +51,8 @@ def room() -> Room:
 
 @pytest.fixture(scope="module")
 def poses(room: Room) -> Float64:
-    return walk(room, 24, seed=0)
+    """Every second step: with as many pictures of a shorter way there is hardly any parallax."""
+    return walk(room, 24, seed=0)[::2]
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +61,24 @@ def recording(room: Room, poses: Float64) -> Recording:
 
 
 @pytest.fixture(scope="module")
+def few(recording: Recording) -> Recording:
+    """No more keyframes than are needed at all."""
+    return recording_of([recording.color[i] for i in range(8)])
+
+
+@pytest.fixture(scope="module")
 def model(recording: Recording, tmp_path_factory: pytest.TempPathFactory) -> SparseModel:
     return structure_from_motion(recording, SETTINGS, 0, 2, tmp_path_factory.mktemp("sfm"))
 
 
 def test_the_walk_is_found(model: SparseModel, poses: Float64):
-    assert len(model.registered) == 24
+    assert len(model.registered) == len(poses)
     error = judge_trajectory(model.views.world_from_camera, poses[model.registered])
     assert error.ate_rmse < 0.03
     assert error.rotation_median < 1.0
     assert model.quality["registered_share"] == 1
     assert model.views.intrinsics[0, 0, 0] == pytest.approx(K[0, 0], rel=0.04)
-    np.testing.assert_allclose(model.views.intrinsics[:, :2, 2], np.tile(K[:2, 2], (24, 1)))
+    np.testing.assert_allclose(model.views.intrinsics[:, :2, 2], np.tile(K[:2, 2], (len(poses), 1)))
 
 
 def test_points_are_seen_where_the_observations_say(model: SparseModel):
@@ -106,33 +115,30 @@ def test_upright(model: SparseModel, poses: Float64):
     assert upright.views.world_from_camera[0, 0, 2] == pytest.approx(0, abs=1e-9)
 
 
-def test_same_bits_again_whatever_the_threads(recording: Recording, tmp_path: Path):
-    few = recording_of([recording.color[i] for i in range(10)])
+def test_same_bits_again_whatever_the_threads(few: Recording, tmp_path: Path):
     found = []
     for run, threads in enumerate((1, 2)):
         (tmp_path / str(run)).mkdir()
-        found.append(structure_from_motion(few, SETTINGS, 0, threads, tmp_path / str(run)))
+        found.append(structure_from_motion(few, FEWER, 0, threads, tmp_path / str(run)))
     for name in ("xyz", "rgb", "error", "indptr", "view", "pixel", "registered"):
         np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
     np.testing.assert_array_equal(found[0].views.world_from_camera, found[1].views.world_from_camera)
     np.testing.assert_array_equal(found[0].views.intrinsics, found[1].views.intrinsics)
 
 
-def test_known_intrinsics_are_kept(recording: Recording, tmp_path: Path):
-    few = recording_of([recording.color[i] for i in range(10)])
-    known = replace(few, intrinsics=np.tile(K, (10, 1, 1)))
+def test_known_intrinsics_are_kept(few: Recording, tmp_path: Path):
+    known = replace(few, intrinsics=np.tile(K, (len(few), 1, 1)))
     steps: list[tuple[int, int]] = []
-    model = structure_from_motion(known, SETTINGS, 0, 2, tmp_path, lambda done, total: steps.append((done, total)))
+    model = structure_from_motion(known, FEWER, 0, 2, tmp_path, lambda done, total: steps.append((done, total)))
     np.testing.assert_allclose(model.views.intrinsics, np.tile(K, (len(model.views), 1, 1)), atol=1e-9)
     assert model.distortion == 0
     assert rectified(known, model).color[0] is known.color[int(model.registered[0])]
     assert all(a[0] <= b[0] for a, b in pairwise(steps))
-    assert steps[-1][0] <= steps[-1][1] == 40
+    assert steps[-1][0] <= steps[-1][1] == 4 * len(few)
 
 
-def test_a_stated_focal_length_is_where_the_search_starts(recording: Recording, tmp_path: Path):
-    few = recording_of([recording.color[i] for i in range(10)])
-    model = structure_from_motion(replace(few, focal_guess=1.05 * K[0, 0]), SETTINGS, 0, 2, tmp_path)
+def test_a_stated_focal_length_is_where_the_search_starts(few: Recording, tmp_path: Path):
+    model = structure_from_motion(replace(few, focal_guess=1.05 * K[0, 0]), FEWER, 0, 2, tmp_path)
     assert model.quality["registered_share"] == 1
     assert model.views.intrinsics[0, 0, 0] == pytest.approx(K[0, 0], rel=0.03)
 
@@ -151,21 +157,21 @@ def test_textureless_wall(tmp_path: Path):
 
 
 def test_pure_rotation(room: Room, poses: Float64, tmp_path: Path):
-    turning = np.tile(poses[0], (12, 1, 1))
+    turning = np.tile(poses[0], (8, 1, 1))
     for i, pose in enumerate(turning):
-        angle = np.deg2rad(6.0 * i)
+        angle = np.deg2rad(9.0 * i)
         turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
         pose[:3, :3] = turn @ pose[:3, :3]
     with pytest.raises(InputError, match=r"only turns.*no parallax.*walk while filming"):
-        structure_from_motion(recording_of(pictures_of(room, turning)), SETTINGS, 0, 2, tmp_path)
+        structure_from_motion(recording_of(pictures_of(room, turning)), FEWER, 0, 2, tmp_path)
 
 
 def test_a_cut_between_two_rooms(recording: Recording, tmp_path: Path):
     other = make_room(3)
-    rest = pictures_of(other, walk(other, 10, seed=1))
-    both = recording_of([recording.color[i] for i in range(12)] + rest)
-    with pytest.raises(InputError, match=r"falls into 2 parts.*12 keyframes in 0\.0-5\.5 s; 10 keyframes in 6\.0"):
-        structure_from_motion(both, SETTINGS, 0, 2, tmp_path)
+    rest = pictures_of(other, walk(other, 5, seed=1))
+    both = recording_of([recording.color[i] for i in range(6)] + rest)
+    with pytest.raises(InputError, match=r"falls into 2 parts.*6 keyframes in 0\.0-2\.5 s; 5 keyframes in 3\.0"):
+        structure_from_motion(both, FEWER, 0, 2, tmp_path)
 
 
 def test_too_few_matching_keyframes(recording: Recording):
