@@ -14,8 +14,8 @@ from ovseg3r_model.reconstruction.dust3r.engine import Dust3r
 from ovseg3r_model.reconstruction.imported.engine import Imported
 from ovseg3r_model.reconstruction.posed_rgbd import PosedRgbd
 from ovseg3r_model.reconstruction.protocol import Reconstructor, build_reconstructor
-from ovseg3r_model.records import Reconstruction, Recording, color_alone
-from ovseg3r_model.settings import DenseSettings, ReconstructSettings
+from ovseg3r_model.records import Reconstruction, Recording, color_alone, subset
+from ovseg3r_model.settings import DenseSettings, ReconstructSettings, SfmSettings
 from tests.contracts.reconstructor_contract import ReconstructorContract, reprojection, room_recording, without
 from tests.contracts.synthetic_pairs import SyntheticPairs, dust3r_settings, room
 from tests.given_reconstructions import write_views
@@ -83,13 +83,17 @@ class TestPosedRgbdWithNoise(TestPosedRgbd):
 
 
 class TestColmap(ReconstructorContract):
-    """From pictures alone: fewer and larger ones would do no better, smaller ones have no features."""
+    """From no more pictures than are needed, every second of a walk; smaller ones have no features."""
+
+    settings = ReconstructSettings(
+        sfm=SfmSettings(max_features=800), dense=DenseSettings(device="cpu", short_side=96, planes=48)
+    )
 
     def build(self) -> Reconstructor:
-        return Colmap(ReconstructSettings(dense=DenseSettings(device="cpu", short_side=96)), seed=0)
+        return Colmap(self.settings, seed=0)
 
     def recording(self) -> Recording:
-        return color_alone(room_recording(seed=0, views=9, size=(320, 240)))
+        return color_alone(subset(room_recording(seed=0, views=16, size=(320, 240)), range(0, 16, 2)))
 
     def insufficient(self) -> list[Recording]:
         return [color_alone(room_recording(views=3))]
@@ -97,9 +101,8 @@ class TestColmap(ReconstructorContract):
     def test_does_not_know_its_scale_and_says_so(self, given: Recording, result: Reconstruction) -> None:
         assert not result.scale_known
         assert any("scale is unknown" in note for note in result.notes)
-        known = Colmap(ReconstructSettings(scale_from="depth"), seed=0)
         with pytest.raises(InputError, match=r"needs depth maps, and the source .* has none"):
-            known.reconstruct(given)
+            build_reconstructor(self.settings.model_copy(update={"scale_from": "depth"}), given, seed=0)
 
     def test_stands_upright_on_its_floor(self, result: Reconstruction) -> None:
         eyes = result.views.world_from_camera[:, :3, 3]
