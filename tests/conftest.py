@@ -51,3 +51,12 @@ class TinyModels:
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     return TinyModels(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """Tiny networks only wait for a second thread."""
+    from ovseg3r_model.reconstruction.torch_threads import one_thread
+
+    with one_thread():
+        yield

@@ -1,11 +1,15 @@
 """What a learned engine finds in one frame, before masks of several things become one id map."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg3r_model.records import Bool, Float32, Int64, UInt8
+from ovseg3r_model.records import Bool, Float16, Float32, Int64, UInt8
+
+Features: TypeAlias = tuple[Float16, tuple[float, float]]
+"""A frame's feature map (h,w,C) and its scale, as in ``records.ViewFeatures``."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ovseg3r_model.records import Float16, UInt8
-from ovseg3r_model.segmentation.detections import Detections
+from ovseg3r_model.records import UInt8
+from ovseg3r_model.segmentation.detections import Detections, Features
 from ovseg3r_model.segmentation.in_network import inference
 from ovseg3r_model.segmentation.pretrained import load_network, quiet
 from ovseg3r_model.segmentation.text_passes import TextPass, text_passes
@@ -19,12 +19,10 @@ TYPES = ("grounding-dino", "mm-grounding-dino")
 
 @dataclass(frozen=True)
 class Found:
-    """Of one frame: the detections of all passes, not yet thinned; the image features (h,w,C) float16 with their scale
-    (see ``records.ViewFeatures``), None where they are not asked for.
-    """
+    """Of one frame: the detections of all passes, not yet thinned; the features where they are asked for."""
 
     detections: Detections
-    features: tuple[Float16, tuple[float, float]] | None
+    features: Features | None
 
 
 class GroundingDino:
@@ -80,7 +78,7 @@ class GroundingDino:
             pixel_values=inputs["pixel_values"], pixel_mask=inputs["pixel_mask"], input_ids=tokens,
             attention_mask=torch.ones_like(tokens), token_type_ids=torch.zeros_like(tokens),
         )  # fmt: skip
-        probability = output.logits[..., : len(text.tokens)].float().sigmoid().cpu().numpy()  # (B,Q,T)
+        probability = output.logits.float().sigmoid()[..., : len(text.tokens)].cpu().numpy()  # (B,Q,T)
         center = output.pred_boxes.float().cpu().numpy()  # (B,Q,4) middle and extent, as shares of the frame
         hidden = output.last_hidden_state.float().cpu().numpy()  # (B,Q,d)
         frame = np.array([*size, *size], np.float32)

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg3r_model.records import Bool, Float16, Float32, Int64, UInt32, ViewFeatures, ViewMasks
-from ovseg3r_model.segmentation.detections import Detections, PackedMasks
+from ovseg3r_model.records import Bool, Float32, Int64, UInt32, ViewFeatures, ViewMasks
+from ovseg3r_model.segmentation.detections import Detections, Features, PackedMasks
 from ovseg3r_model.segmentation.id_maps import settled_ids
 from ovseg3r_model.settings import OverlapSettings
 
@@ -146,7 +146,7 @@ def view_masks(
     settings: OverlapSettings,
     min_area: int,
     dropped: Counter[str],
-    image: tuple[Float16, tuple[float, float]] | None,
+    image: Features | None,
 ) -> ViewMasks:
     """The record of a frame from its detections and their masks, which are cleaned in place.
 

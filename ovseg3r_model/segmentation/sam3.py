@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.records import Float16, UInt8, ViewMasks
-from ovseg3r_model.segmentation.detections import Detections, PackedMasks
+from ovseg3r_model.segmentation.detections import Detections, Features, PackedMasks
 from ovseg3r_model.segmentation.in_network import in_halves, inference
 from ovseg3r_model.segmentation.learned import Learned
 from ovseg3r_model.segmentation.overlaps import thin_boxes, view_masks
@@ -85,12 +85,25 @@ class Sam3Network:
 
     def __call__(self, frames: Sequence[UInt8]) -> list[ViewMasks]:
         """The masks of B frames (H,W,3) uint8 RGB of one size."""
+        overlaps, records = self._settings.overlaps, []
+        for found, masks, features in self.find(frames):
+            chosen, dropped = thin_boxes(found, overlaps)
+            records.append(
+                view_masks(
+                    found[chosen], masks.chosen(chosen), self._phrases, overlaps, self._settings.min_area, dropped,
+                    features,
+                )
+            )  # fmt: skip
+        return records
+
+    def find(self, frames: Sequence[UInt8]) -> list[tuple[Detections, PackedMasks, Features | None]]:
+        """All sure instances in B frames of one size, phrase by phrase, with their masks, and the frames' features."""
         with inference(self._device, self._settings.precision):
             pixels = self._pictures(images=list(frames), return_tensors="pt")["pixel_values"].to(self._device)
             vision = self._network.get_vision_features(pixels)
             return [self._of_frame(vision, b, frames[b].shape[1::-1]) for b in range(len(frames))]
 
-    def _of_frame(self, vision: Any, b: int, size: tuple[int, int]) -> ViewMasks:
+    def _of_frame(self, vision: Any, b: int, size: tuple[int, int]) -> tuple[Detections, PackedMasks, Features | None]:
         masks, parts = PackedMasks(size), []
         for start in range(0, len(self._text), self._settings.sam3.phrases):
             phrases = range(start, min(start + self._settings.sam3.phrases, len(self._text)))
@@ -99,13 +112,7 @@ class Sam3Network:
                 for one in probability:
                     whole = functional.interpolate(one[None, None], size[::-1], mode="bilinear", align_corners=False)
                     masks.add((whole[0, 0] > _INSIDE).cpu().numpy())
-        every = Detections.joined(parts)
-        chosen, dropped = thin_boxes(every, self._settings.overlaps)
-        image = self._image(vision, b, size) if self._features else None
-        return view_masks(
-            every[chosen], masks.chosen(chosen), self._phrases, self._settings.overlaps, self._settings.min_area,
-            dropped, image,
-        )  # fmt: skip
+        return Detections.joined(parts), masks, self._image(vision, b, size) if self._features else None
 
     def _detected(
         self, vision: Any, b: int, phrases: Sequence[int], size: tuple[int, int]
@@ -136,7 +143,7 @@ class Sam3Network:
             found.append((things, output.pred_masks[k, sure].float().sigmoid()))
         return found
 
-    def _image(self, vision: Any, b: int, size: tuple[int, int]) -> tuple[Float16, tuple[float, float]]:
+    def _image(self, vision: Any, b: int, size: tuple[int, int]) -> Features:
         level = vision.fpn_hidden_states[-2][b]  # (C,h,w); the last level is not used by the detector
         image: Float16 = level.permute(1, 2, 0).to(torch.float16).cpu().numpy()
         return image, (image.shape[1] / size[0], image.shape[0] / size[1])

@@ -1,0 +1,287 @@
+"""The learned engines on tiny random-weight models: the same as the library's own steps on the same model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    AutoTokenizer,
+    GroundingDinoForObjectDetection,
+    GroundingDinoImageProcessorPil,
+    GroundingDinoProcessor,
+    MMGroundingDinoForObjectDetection,
+    Sam2Model,
+    Sam3Model,
+    SamImageProcessorPil,
+    SamModel,
+    SamProcessor,
+)
+
+from ovseg3r_model.records import UInt8
+from ovseg3r_model.segmentation.box_masks import BoxMasks
+from ovseg3r_model.segmentation.detections import PackedMasks
+from ovseg3r_model.segmentation.grounding_dino import GroundingDino
+from ovseg3r_model.segmentation.sam3 import Sam3Network
+from ovseg3r_model.settings import Sam3Settings, SegmentSettings
+from ovseg3r_model.vocabulary import scannet200_classes
+from tests.conftest import TinyModels
+
+CPU = torch.device("cpu")
+PHRASES = ("chair", "office desk", "mug", "toilet paper dispenser")
+SIZES = [(96, 72), (50, 70)]
+DETECTORS = {"grounding-dino": GroundingDinoForObjectDetection, "mm-grounding-dino": MMGroundingDinoForObjectDetection}
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
+def frames(size: tuple[int, int], count: int = 2) -> list[UInt8]:
+    """Pictures (H,W,3) of blocks of colour."""
+    rng = np.random.default_rng(5)
+    small = rng.integers(0, 256, (count, 6, 8, 3), dtype=np.uint8)
+    return [np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST)) for picture in small]
+
+
+def detector(folder: Path, threshold: float, phrases: Sequence[str] = PHRASES, features: bool = True) -> GroundingDino:
+    return GroundingDino(folder, phrases, threshold, CPU, "float32", features)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("family", DETECTORS)
+def test_detections_are_the_library_s(tiny_models: TinyModels, family: str, size: tuple[int, int]) -> None:
+    folder, pictures = tiny_models(family), frames(size)
+    network = DETECTORS[family].from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    processor = GroundingDinoProcessor(GroundingDinoImageProcessorPil.from_pretrained(folder), tokenizer)
+    inputs = processor(images=pictures, text=[list(PHRASES)] * len(pictures), return_tensors="pt")
+    text = ". ".join(PHRASES) + "."
+    spans = _token_spans(tokenizer, text)
+    with torch.inference_mode():
+        output = network(**inputs)
+    named = torch.zeros(output.logits.shape[-1], dtype=torch.bool)
+    for start, stop in spans:
+        named[start:stop] = True
+    output.logits = output.logits.masked_fill(~named, -torch.inf)  # the library's own would count separators as names
+    threshold = float(output.logits.sigmoid().amax(dim=-1).median())  # half of the random detections pass it
+    wanted = processor.post_process_grounded_object_detection(
+        output, threshold=threshold, target_sizes=[size[::-1]] * len(pictures)
+    )
+    found = detector(folder, threshold)(pictures)
+    assert any(0 < len(one.detections) < network.config.num_queries for one in found)
+    for b, (one, other) in enumerate(zip(found, wanted, strict=True)):
+        boxes = other["boxes"].numpy()
+        np.testing.assert_array_equal(one.detections.score, other["scores"].numpy())
+        np.testing.assert_array_equal(one.detections.box, np.clip(boxes, 0, [*size, *size]))
+        kept = output.logits[b].sigmoid().max(dim=-1).values > threshold
+        np.testing.assert_array_equal(one.detections.feature, output.last_hidden_state[b, kept].numpy())
+        scores = output.logits[b, kept].sigmoid()
+        names = [int(np.argmax([float(row[start:stop].mean()) for start, stop in spans])) for row in scores]
+        assert one.detections.phrase.tolist() == names
+
+
+def _token_spans(tokenizer: Any, text: str) -> list[tuple[int, int]]:
+    """Where each phrase's tokens are, by where its characters are in the text."""
+    offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    spans = []
+    for phrase in PHRASES:
+        at = text.index(phrase)
+        inside = [k for k, (a, b) in enumerate(offsets) if a < b and at <= a and b <= at + len(phrase)]
+        spans.append((inside[0], inside[-1] + 1))
+    return spans
+
+
+@pytest.mark.parametrize("family", DETECTORS)
+def test_image_features_are_the_finest_map_after_the_neck(tiny_models: TinyModels, family: str) -> None:
+    folder, pictures = tiny_models(family), frames(SIZES[0])
+    network = DETECTORS[family].from_pretrained(folder).eval()
+    seen: list[torch.Tensor] = []
+    network.model.input_proj_vision[0].register_forward_hook(lambda _m, _i, output: seen.append(output))
+    inputs = GroundingDinoImageProcessorPil.from_pretrained(folder)(images=pictures, return_tensors="pt")
+    tokens = AutoTokenizer.from_pretrained(folder)(["chair."] * len(pictures), return_tensors="pt")
+    with torch.inference_mode():
+        network(**inputs, **tokens)
+    for b, one in enumerate(detector(folder, 0.5)(pictures)):
+        assert one.features is not None
+        image, scale = one.features
+        np.testing.assert_array_equal(image, seen[0][b].permute(1, 2, 0).to(torch.float16).numpy())
+        height, width = inputs["pixel_values"].shape[-2:]
+        assert scale == pytest.approx((width / 96 / 8, height / 72 / 8))  # Swin's second stage: a cell every 8 pixels
+    assert detector(folder, 0.5, features=False)(pictures)[0].features is None
+
+
+def test_passes_share_the_image_backbone_and_join_their_detections(tiny_models: TinyModels) -> None:
+    folder, pictures = tiny_models("grounding-dino"), frames(SIZES[0], 1)
+    names = tuple(kind.name for kind in scannet200_classes())
+    both = detector(folder, 0.5, names)
+    assert len(both._passes) > 2
+    calls: list[int] = []
+    hook = both._backbone._inner.register_forward_hook(lambda *_: calls.append(1))
+    (found,) = both(pictures)
+    hook.remove()
+    assert len(calls) == 1
+    parts = [detector(folder, 0.5, names[t.first : t.first + len(t.spans)]) for t in both._passes]
+    singly = [part(pictures)[0].detections for part in parts]
+    assert len(found.detections) == sum(map(len, singly))
+    np.testing.assert_array_equal(found.detections.score, np.concatenate([one.score for one in singly]))
+    shifted = [one.phrase + text.first for one, text in zip(singly, both._passes, strict=True)]
+    np.testing.assert_array_equal(found.detections.phrase, np.concatenate(shifted))
+
+
+def test_every_name_of_scannet200_is_reached_through_the_detector(tiny_models: TinyModels) -> None:
+    """A network that plants, pass by pass, each phrase's tokens under a query of its own."""
+    names = tuple(kind.name for kind in scannet200_classes())
+    under_test = detector(tiny_models("grounding-dino"), 0.5, names)
+    under_test._network = _Planted(under_test)
+    (found,) = under_test(frames(SIZES[0], 1))
+    assert [names[k] for k in found.detections.phrase] == list(names)
+    assert (found.detections.score == found.detections.score[0]).all()  # comparable across passes
+
+
+class _Planted:
+    """Stands where the pretrained network would."""
+
+    def __init__(self, detector: GroundingDino) -> None:
+        self._passes = {text.tokens: text for text in detector._passes}
+        self.model = detector._network.model
+
+    def __call__(self, *, pixel_values: torch.Tensor, input_ids: torch.Tensor, **_: Any) -> Any:
+        text = self._passes[tuple(input_ids[0].tolist())]
+        self.model.backbone(pixel_values, torch.ones_like(pixel_values[:, 0], dtype=torch.long))
+        logits = torch.full((1, len(text.spans), 256), -4.0)
+        for query, (start, stop) in enumerate(text.spans):
+            logits[0, query, start:stop] = 2.0
+        queries = len(text.spans)
+        boxes, hidden = torch.full((1, queries, 4), 0.5), torch.zeros(1, queries, 8)
+        return type("Output", (), {"logits": logits, "pred_boxes": boxes, "last_hidden_state": hidden})
+
+
+BOXES = np.array([[5, 4, 60, 50], [10.5, 20.25, 30, 40], [0, 0, 96, 72], [40, 10, 41, 70]] * 5, np.float32)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_masks_of_sam_are_the_library_s(tiny_models: TinyModels, size: tuple[int, int]) -> None:
+    folder, pictures = tiny_models("sam"), frames(size)
+    boxes = np.clip(BOXES, 0, [*size, *size])
+    network = SamModel.from_pretrained(folder).eval()
+    processor = SamProcessor(SamImageProcessorPil.from_pretrained(folder))
+    inputs = processor(images=pictures, input_boxes=[boxes.tolist()] * 2, return_tensors="pt")
+    with torch.inference_mode():
+        output = network(pixel_values=inputs["pixel_values"], input_boxes=inputs["input_boxes"], multimask_output=False)
+    wanted = processor.post_process_masks(output.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"])
+    _compare(BoxMasks(folder, CPU, "float32")(pictures, [boxes, boxes[:3]]), wanted, len(boxes))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_masks_of_sam2_are_the_library_s_steps(tiny_models: TinyModels, size: tuple[int, int]) -> None:
+    """The steps of its processor, which itself asks for torchvision: squeeze, normalise, scale the boxes, enlarge."""
+    folder, pictures = tiny_models("sam2"), frames(size)
+    boxes = np.clip(BOXES, 0, [*size, *size])
+    network = Sam2Model.from_pretrained(folder).eval()
+    pixels = torch.stack([_squeezed(picture, 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) for picture in pictures])
+    scaled = torch.tensor(boxes) * torch.tensor([64 / size[0], 64 / size[1]] * 2)
+    with torch.inference_mode():
+        output = network(pixel_values=pixels, input_boxes=scaled[None].repeat(2, 1, 1), multimask_output=False)
+        whole = [
+            torch.nn.functional.interpolate(m, size[::-1], mode="bilinear", align_corners=False)
+            for m in output.pred_masks
+        ]
+    _compare(BoxMasks(folder, CPU, "float32")(pictures, [boxes, boxes[:3]]), [m > 0 for m in whole], len(boxes))
+
+
+def _squeezed(picture: UInt8, side: int, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """(3,side,side) float32: Pillow's bilinear resizing, then the usual normalisation."""
+    small = np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR)).astype(np.float32)
+    normal = (small / 255 - np.float32(mean)) / np.float32(std)
+    return torch.from_numpy(normal.transpose(2, 0, 1))
+
+
+def _compare(found: list[PackedMasks], wanted: Sequence[torch.Tensor], count: int) -> None:
+    """wanted: per frame (K,1,H,W) bool. The second frame was asked for three boxes only."""
+    assert [len(one) for one in found] == [count, 3]
+    for one, other in zip(found, wanted, strict=True):
+        assert 0 < other.float().mean() < 1
+        for k in range(len(one)):
+            np.testing.assert_array_equal(one[k], other[k, 0].numpy())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_instances_of_sam3_are_the_library_s_steps(tiny_models: TinyModels, size: tuple[int, int]) -> None:
+    """Each phrase by itself on each frame, then the steps of ``Sam3ImageProcessor.post_process_instance_segmentation``,
+    which asks for torchvision."""
+    folder, pictures, threshold = tiny_models("sam3"), frames(size), 0.2
+    network = Sam3Model.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    settings = SegmentSettings(sam3=Sam3Settings(threshold=threshold, phrases=3))
+    found = Sam3Network(folder, PHRASES, settings, CPU, features=True).find(pictures)
+    for picture, (things, masks, features) in zip(pictures, found, strict=True):
+        pixels = _squeezed(picture, 56, [0.5] * 3, [0.5] * 3)[None]
+        number = 0
+        for p, phrase in enumerate(PHRASES):
+            text = tokenizer([phrase], padding="max_length", max_length=32, return_tensors="pt")
+            with torch.inference_mode():
+                output = network(pixel_values=pixels, **text, output_hidden_states=True)
+            score = (output.pred_logits.sigmoid() * output.presence_logits.sigmoid())[0]
+            sure = score > threshold
+            mine = things.phrase == p
+            assert mine.sum() == sure.sum()
+            np.testing.assert_allclose(things.score[mine], score[sure].numpy(), atol=1e-6)
+            box = output.pred_boxes[0, sure].numpy() * [*size, *size]
+            np.testing.assert_allclose(things.box[mine], np.clip(box, 0, [*size, *size]), atol=1e-3)
+            probability = output.pred_masks[0, sure].sigmoid()[None]
+            whole = torch.nn.functional.interpolate(probability, size[::-1], mode="bilinear", align_corners=False)[0]
+            for k in range(int(sure.sum())):
+                differing = masks[number + k] != (whole[k] > 0.5).numpy()
+                assert (np.abs(whole[k].numpy()[differing] - 0.5) < 1e-5).all()  # rounding, on the very edge
+            number += int(sure.sum())
+        assert 0 < number == len(things) < len(PHRASES) * 12
+        assert features is not None
+        image, scale = features
+        assert image.shape == (4, 4, 32)
+        assert scale == (4 / size[0], 4 / size[1])
+        assert things.feature.shape == (number, 32)
+
+
+def test_sam3_gives_the_same_however_many_phrases_are_together(tiny_models: TinyModels) -> None:
+    folder, pictures = tiny_models("sam3"), frames(SIZES[0], 1)
+    runs = []
+    for phrases in (1, 4):
+        settings = SegmentSettings(sam3=Sam3Settings(threshold=0.2, phrases=phrases))
+        ((things, _, _),) = Sam3Network(folder, PHRASES, settings, CPU, features=True).find(pictures)
+        runs.append(things)
+    np.testing.assert_array_equal(runs[0].phrase, runs[1].phrase)
+    np.testing.assert_allclose(runs[0].score, runs[1].score, atol=1e-6)
+    np.testing.assert_allclose(runs[0].feature, runs[1].feature, atol=1e-4)
+
+
+def test_features_of_sam3_are_the_decoder_s_last_states(tiny_models: TinyModels) -> None:
+    folder, pictures = tiny_models("sam3"), frames(SIZES[0], 1)
+    settings = SegmentSettings(sam3=Sam3Settings(threshold=0.2, phrases=1))
+    under_test = Sam3Network(folder, PHRASES[:1], settings, CPU, features=True)
+    last: list[torch.Tensor] = []
+    scoring = under_test._network.dot_product_scoring
+    hook = scoring.register_forward_pre_hook(
+        lambda _m, _a, kwargs: last.append(kwargs["decoder_hidden_states"][-1]), with_kwargs=True
+    )
+    ((things, _, _),) = under_test.find(pictures)
+    hook.remove()
+    sure = {tuple(row) for row in last[0][0].numpy().round(5).tolist()}
+    assert {tuple(row) for row in things.feature.round(5).tolist()} <= sure  # what the score was computed from
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_network_runs_in_every_precision(tiny_models: TinyModels, precision: str) -> None:
+    """bfloat16 is what CUDA gets; here it runs on the CPU's autocast."""
+    pictures = frames(SIZES[0])
+    for family in DETECTORS:
+        found = GroundingDino(tiny_models(family), PHRASES, 0.0, CPU, precision, True)(pictures)
+        assert all(np.isfinite(one.detections.box).all() for one in found)
+        assert all(one.detections.box.dtype == one.detections.score.dtype == np.float32 for one in found)
+    for family in ("sam", "sam2"):
+        assert len(BoxMasks(tiny_models(family), CPU, precision)(pictures, [BOXES[:2]] * 2)) == 2
+    settings = SegmentSettings(precision=precision, sam3=Sam3Settings(threshold=0.0))
+    for things, masks, _ in Sam3Network(tiny_models("sam3"), PHRASES, settings, CPU, features=True).find(pictures):
+        assert len(things) == len(masks) == len(PHRASES) * 12
+        assert np.isfinite(things.feature).all()
