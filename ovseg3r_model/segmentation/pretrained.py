@@ -74,15 +74,16 @@ def _loaded(folder: Path, _digest: str, device: torch.device) -> Any:
     build = getattr(transformers, MODELS[model_type(folder)])
     try:
         network, report = build.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32,
+            ignore_mismatched_sizes=True, output_loading_info=True,  # told below, by name
+        )  # fmt: skip
     except Exception as error:  # a wrong or damaged pair of files fails in as many ways as there are parts
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{folder}: the weights cannot be read ({first}); `ovseg3r weights verify` checks them."
         ) from error
     if report["missing_keys"] or report["mismatched_keys"]:
-        absent = min(report["missing_keys"] or map(str, report["mismatched_keys"]))
+        absent = min(report["missing_keys"] or (key[0] for key in report["mismatched_keys"]))
         raise InputError(f"{folder}: the weights are not complete or of another shape, for instance {absent}.")
     logger.info("%s loaded on %s", folder.name, device)
     return network.eval().requires_grad_(False).to(device)

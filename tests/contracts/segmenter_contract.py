@@ -121,6 +121,16 @@ def assert_sound(masks: ViewMasks, size: tuple[int, int]) -> None:
     assert masks.ids.dtype == np.uint32
     assert set(np.unique(masks.ids).tolist()) - {0} == set(range(1, count + 1))
     assert all(isinstance(label, str) and label.strip() == label != "" for label in masks.labels)
+    assert all(number >= 0 for number in masks.dropped.values())
+    if masks.features is not None:
+        assert masks.features.objects.shape[0] == count
+        assert masks.features.image.ndim == 3
+        assert masks.features.image.dtype == masks.features.objects.dtype == np.float16
+        assert np.isfinite(masks.features.image).all()
+        assert np.isfinite(masks.features.objects).all()
+        cells, extent = np.array(masks.features.image.shape[1::-1]), np.array(size) * masks.features.scale
+        assert (extent <= cells + 1e-6).all()  # the map covers the picture, and by less than a cell more
+        assert (extent > cells - 1).all()
     assert masks.scores.shape == (count,)
     assert masks.scores.dtype == np.float32
     assert ((masks.scores >= 0) & (masks.scores <= 1)).all()
@@ -132,3 +142,9 @@ def assert_same(got: Sequence[ViewMasks], wanted: Sequence[ViewMasks]) -> None:
         np.testing.assert_array_equal(a.ids, b.ids)
         np.testing.assert_array_equal(a.scores, b.scores)
         assert a.labels == b.labels
+        assert dict(a.dropped) == dict(b.dropped)
+        assert (a.features is None) == (b.features is None)
+        if a.features is not None and b.features is not None:
+            np.testing.assert_array_equal(a.features.image, b.features.image)
+            np.testing.assert_array_equal(a.features.objects, b.features.objects)
+            assert a.features.scale == b.features.scale

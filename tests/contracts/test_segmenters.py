@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from ovseg3r_model.records import Recording
 from ovseg3r_model.segmentation import build_segmenter
 from ovseg3r_model.segmentation.protocol import Segmenter
-from ovseg3r_model.settings import SegmentSettings
+from ovseg3r_model.settings import SegmentSettings, SimulatedSettings
+from ovseg3r_model.sources import open_recording
+from tests.conftest import TinyModels
 from tests.contracts.segmenter_contract import FRAMES, HEIGHT, WIDTH, SegmenterContract, small_recording
 
 
@@ -32,6 +35,53 @@ class TestCoco(SegmenterContract):
 class TestIdMaps(SegmenterContract):
     def build(self, folder: Path) -> Segmenter:
         return build_segmenter(SegmentSettings(masks=str(id_maps(folder))))
+
+
+class Learned(SegmenterContract):
+    """An engine on tiny random-weight models, with features."""
+
+    batch = 1
+
+    @pytest.fixture(autouse=True)
+    def _weights(self, tiny_models: TinyModels, one_torch_thread: None) -> None:
+        self.weights = tiny_models
+
+    def settings(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def build(self, folder: Path) -> Segmenter:
+        common = {"prompt": "chair. office desk. mug", "batch": self.batch, "overlaps": {"max_crumb": 4, "max_hole": 4}}
+        return build_segmenter(SegmentSettings.model_validate(common | self.settings()), features=True)
+
+
+class TestGroundedSam(Learned):
+    detector, sam = "grounding-dino", "sam"
+
+    def settings(self) -> dict[str, Any]:
+        weights = {"detector": str(self.weights(self.detector)), "sam": str(self.weights(self.sam)), "threshold": 0.05}
+        return {"engine": "grounded-sam", "grounded_sam": weights}
+
+
+class TestMMGroundedSam2InBatches(TestGroundedSam):
+    detector, sam, batch = "mm-grounding-dino", "sam2", 2
+
+
+class TestSam3(Learned):
+    def settings(self) -> dict[str, Any]:
+        return {"engine": "sam3", "sam3": {"weights": str(self.weights("sam3")), "threshold": 0.2, "phrases": 2}}
+
+
+class TestSimulated(SegmenterContract):
+    @pytest.fixture(autouse=True)
+    def _room(self, small_rooms: dict[str, Path]) -> None:
+        self.room = small_rooms["7scenes"]
+
+    def recording(self) -> Recording:
+        return open_recording(self.room)
+
+    def build(self, folder: Path) -> Segmenter:
+        settings = SimulatedSettings(truth=str(self.room.parent))
+        return build_segmenter(SegmentSettings(engine="simulated", simulated=settings), features=True)
 
 
 def coco_file(folder: Path) -> Path:
