@@ -18,7 +18,7 @@ from ovseg3r_model.records import (
 )
 
 _HELD = 2**27  # sums held at a time, float32
-_ROWS = 2**16  # of features in float64 at a time
+_ROWS = 2**16  # of features in wider types at a time
 
 
 def sample_features(
@@ -70,11 +70,11 @@ def reduced(features: Float16, size: int) -> tuple[Float16, Reduction | None]:
         return features, None
     mean = np.zeros(channels)
     for rows in _blocks(count):
-        mean += features[rows].astype(np.float64).sum(axis=0)
+        mean += features[rows].sum(axis=0, dtype=np.float64)
     mean /= max(count, 1)
     scatter = np.zeros((channels, channels))
     for rows in _blocks(count):
-        centred = features[rows].astype(np.float64) - mean
+        centred = features[rows].astype(np.float32) - mean.astype(np.float32)
         scatter += centred.T @ centred
     basis = np.linalg.eigh(scatter)[1][:, ::-1][:, :size]
     basis = basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(size)])
@@ -98,11 +98,11 @@ def _cells(reconstruction: Reconstruction, view: int, rows: Int64, scale: tuple[
     return cells
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, nogil=True)
 def _add(total, point, cell, image):  # type: ignore[no-untyped-def]
-    """Adds to total (N,C) at ``point`` (R,), each of which comes once, the image (h,w,C) at ``cell`` (R,2) x, y."""
+    """Adds to total (N,C) at ``point`` (R,) the image (h,w,C) at ``cell`` (R,2) x, y."""
     height, width, channels = image.shape
-    for r in numba.prange(len(point)):
+    for r in range(len(point)):
         x = min(max(cell[r, 0], np.float32(0)), np.float32(width - 1))
         y = min(max(cell[r, 1], np.float32(0)), np.float32(height - 1))
         x0, y0 = int(x), int(y)
