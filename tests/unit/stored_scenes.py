@@ -5,7 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from ovseg3r_model.records import Correspondence, Instances, LabelledScene, Points, Reconstruction, Views
+from ovseg3r_model.records import (
+    Correspondence,
+    Instances,
+    LabelledScene,
+    Points,
+    Reconstruction,
+    Reduction,
+    SceneFeatures,
+    Views,
+)
 from storage.catalog_rows import CatalogRow, utc_now
 from storage.digests import stage_digest
 
@@ -56,7 +65,18 @@ def scene(points: int = 200, views: int = 5, per_view: int = 3, seed: int = 0) -
         instances=_instances(views, per_view),
         observation=observation,
         superpoint=(np.arange(points) % 7).astype(np.int32),
+        features=_features(points, views * per_view, rng),
     )
+
+
+def _features(points: int, instances: int, rng: np.random.Generator) -> SceneFeatures:
+    """Three channels of seven for points, two of four for instances."""
+
+    def reduction(channels: int, size: int) -> Reduction:
+        return Reduction(*(rng.normal(size=shape).astype(np.float32) for shape in (channels, (channels, size))))
+
+    of_points, of_objects = (rng.normal(size=shape).astype(np.float16) for shape in ((points, 3), (instances, 2)))
+    return SceneFeatures(of_points, of_objects, "simulated", reduction(7, 3), reduction(4, 2))
 
 
 def _mask(view: int, per_view: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from storage.validation import csr_violations, validate_scene
 from tests.unit.stored_scenes import change, digest, scene
 
 BASE = scene()
+assert BASE.features is not None
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def objects(store: Store, prefix: str) -> dict[str, bytes | None]:
 def edited(path: str, index: Any, value: Any) -> LabelledScene:
     """BASE with one entry of an array changed; the path is the stored one."""
     spec = next(spec for spec in SCENE_ARRAYS if spec.path == path)
-    array = spec.get(BASE).copy()
+    array = np.array(spec.get(BASE))
     array[index] = value
     return change(BASE, FIELDS[path], array)
 
@@ -57,6 +58,12 @@ FIELDS = {
     "instances/position": "instances.position",
     "labels/observation": "observation",
     "superpoints/id": "superpoint",
+    "features/points": "features.points",
+    "features/objects": "features.objects",
+    "features/points_mean": "features.point_reduction.mean",
+    "features/points_basis": "features.point_reduction.basis",
+    "features/objects_mean": "features.object_reduction.mean",
+    "features/objects_basis": "features.object_reduction.basis",
 }
 TWICE_SEEN = int(np.flatnonzero(np.diff(BASE.reconstruction.correspondence.indptr) > 1)[0])
 SECOND = int(BASE.reconstruction.correspondence.indptr[TWICE_SEEN]) + 1
@@ -126,6 +133,11 @@ BROKEN = [
     (masks(2, _other_view), "unknown ids or ids of other views in 1 views"),
     (masks(2, lambda ids: ids[:-1]), "all views have one size"),
     (masks(2, lambda ids: ids.astype(np.int32)), "all views have one size"),
+    (edited("features/points", (1, 2), np.nan), "features/points is not finite in 1 entries"),
+    (edited("features/objects_basis", (1, 1), np.inf), "features/objects_basis is not finite in 1 entries"),
+    (change(BASE, "features.points", BASE.features.points[1:]), "features/points has shape"),
+    (change(BASE, "features.objects", BASE.features.objects[:, :1]), "features/objects_basis has shape (4, 2), not"),
+    (change(BASE, "features.point_reduction.mean", np.zeros(9, np.float32)), "features/points_mean has shape (9,)"),
     (edited("superpoints/id", 0, -1), "not from 0 without gaps"),
     (edited("superpoints/id", slice(None), 1), "leaves out 1 ids"),
     (change(BASE, "reconstruction.voxel_size", 0.0), "not a positive length"),
@@ -148,6 +160,24 @@ def test_every_stored_array_can_be_refused() -> None:
     refused = {path for path in FIELDS if any(path in sentence for _, sentence in BROKEN)}
     assert refused >= {"points/xyz", "labels/observation", "superpoints/id"}
     assert set(FIELDS) | {"points/rgb"} == {spec.path for spec in SCENE_ARRAYS}
+
+
+@pytest.mark.parametrize("path", ["features", "features.point_reduction", "features.object_reduction"])
+def test_a_scene_may_do_without_features_and_without_their_reduction(store: Store, path: str) -> None:
+    without = change(BASE, path, None)
+    assert validate_scene(without) == []
+    published = SceneStore(store).publish(without, "room", digest(2), {}, {})
+    stored = SceneStore(store).read("room", digest(2))
+    assert SceneStore(store).verify("room", digest(2)) == []
+    assert stored.published.content == published.content
+    if path == "features":
+        assert stored.scene.features is None
+        assert "feature_model" not in stored.attributes
+        assert "features" not in store.open_group(f"{published.prefix}/scene.zarr")
+    else:
+        assert stored.scene.features is not None
+        assert (stored.scene.features.point_reduction is None) == (path == "features.point_reduction")
+        assert (stored.scene.features.object_reduction is None) == (path == "features.object_reduction")
 
 
 def test_empty_scenes_are_refused() -> None:
@@ -209,6 +239,8 @@ def test_a_scene_comes_back_as_it_was(store: Store) -> None:
     assert (rec.scale_known, rec.world_frame, rec.voxel_size) == (True, "the first camera", 0.02)
     assert (rec.quality, rec.notes) == ({"coverage": 0.5}, ("one note",))
     assert stored.scene.instances.label_names == ("chair", "café table")
+    assert stored.scene.features is not None
+    assert stored.scene.features.model == stored.attributes["feature_model"] == "simulated"
     assert stored.attributes == scene_attributes(BASE, "room", digest(1), {"seeds": {"b": 1, "a": [1.0, None]}})
     assert SceneStore(store).pictures("room", digest(1)) == pictures
     assert stored.published.bytes == sum(entry.size for entry in store.list(stored.published.prefix))
