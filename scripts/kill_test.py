@@ -30,7 +30,7 @@ from storage.garbage import collect_garbage
 from storage.scene_store import SceneStore
 from storage.store import Store
 
-STAGES = ("ingest", "reconstruct", "segment", "lift", "superpoints", "publish")
+STAGES = ("ingest", "segment", "reconstruct", "lift", "superpoints", "publish")  # in the order in which they run
 _PROGRAM = (str(Path(sys.executable).with_name("ovseg3r")), "label")
 _POLL = 0.002
 _LONGEST = 900  # seconds that a run may take
@@ -94,8 +94,8 @@ def run_undisturbed(command: list[str], store: Path) -> Undisturbed:
     _finish(process)
     marks.append(time.monotonic())
     seconds = {stage: after - before for stage, before, after in zip(STAGES, marks, marks[1:], strict=False)}
-    files = _published_files(store)
-    if files != _published_files(first):
+    files = published_files(store)
+    if files != published_files(first):
         raise SystemExit("two undisturbed runs publish different bytes: there is nothing to compare with")
     return Undisturbed(files, seconds)
 
@@ -114,7 +114,7 @@ def run_round(command: list[str], store: Path, stage: str, moment: float, undist
     if [r["status"] for r in results] not in (["published"], ["unchanged"]):
         faults.append(f"the second run says {results[0]['status']}: {results[0]['message']}")
     faults += [f"stage {name} was committed and yet run again" for name in done if _markers(store, name) != done[name]]
-    faults += _differences(_published_files(store), undisturbed.files)
+    faults += published_differences(published_files(store), undisturbed.files)
     faults += _sweep(store)
     faults += [f"after the second run: {fault}" for fault in _listed_faults(store)]
     if len(Catalog(Store.open(store)).rows(latest_only=False)) != 1:
@@ -154,7 +154,7 @@ def _markers(store: Path, stage: str) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in (store / "stages" / stage).glob("*/commit.json")}
 
 
-def _published_files(store: Path) -> dict[str, str]:
+def published_files(store: Path) -> dict[str, str]:
     """sha256 of every file of the published scene, and the digest of its content."""
     opened = Store.open(store)
     (row,) = Catalog(opened).rows()
@@ -180,7 +180,7 @@ def _listed_faults(store: Path) -> list[str]:
     ]
 
 
-def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
+def published_differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
     names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
     return [f"{name} is not as in an undisturbed run" for name in names]
 

@@ -83,7 +83,7 @@ class Batches:
         for view in views:
             if view not in held:
                 batch = range(view // self._size * self._size, min((view // self._size + 1) * self._size, count))
-                logger.info("frames %d to %d in the network", batch[0], batch[-1])
+                logger.debug("frames %d to %d in the network", batch[0], batch[-1])
                 held = dict(zip(batch, self._through(network, [frame(v) for v in batch]), strict=True))
             yield held[view]
 
