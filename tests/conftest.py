@@ -15,10 +15,12 @@ os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
 @pytest.fixture(scope="session")
 def prefect_api() -> Iterator[str]:
     """Prefect's test harness, started once; the address of its server, also for other processes."""
-    from prefect.settings import PREFECT_API_URL
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    # a run with a heartbeat sleeps for up to a second at its end
+    no_heartbeat = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    with prefect_test_harness(server_startup_timeout=120), no_heartbeat:
         yield str(PREFECT_API_URL.value())
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from flows.cli import main
 from tests.rooms import VOXEL, masks_of
 
 PROGRAM = str(Path(sys.executable).with_name("ovseg3r"))
@@ -75,6 +76,24 @@ def cli(tmp_path: Path, prefect_api: str) -> Cli:
 def offline_cli(tmp_path: Path) -> Cli:
     """For commands that need no server, and for those that start one of their own."""
     return Cli(tmp_path, None)
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Finished]:
+    """Runs ``ovseg3r`` in this process, which saves its start: for what is refused before anything begins."""
+
+    def run(*arguments: str | Path) -> Finished:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["ovseg3r", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return Finished(end.value.code, out, err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from tests.end_to_end.conftest import Cli, Finished
 from tests.rooms import VOXEL, masks_of
 
 _LARGEST_FILE = 100_000
+Run = Callable[..., Finished]
 
 
 def _empty_folder(target: Path, room: Path) -> Path:
@@ -129,12 +130,14 @@ def test_a_broken_source_is_named(verdicts: tuple[Finished, dict[str, Path]], na
         (["--config", "broken.yaml"], "broken.yaml"),
     ],
 )
-def test_a_wrong_setting_is_named_before_anything_starts(offline_cli: Cli, options: list[str], sentence: str) -> None:
-    (offline_cli.folder / "unknown.yaml").write_text("pipeline: {voxels: 1}\n")
-    (offline_cli.folder / "list.yaml").write_text("[1, 2]\n")
-    (offline_cli.folder / "broken.yaml").write_text("pipeline: {voxels: \n")
-    _refused(offline_cli.run("label", "room", *options, "--store", "store"), sentence)
-    assert not (offline_cli.folder / "store").exists()
+def test_a_wrong_setting_is_named_before_anything_starts(
+    here: Run, tmp_path: Path, options: list[str], sentence: str
+) -> None:
+    (tmp_path / "unknown.yaml").write_text("pipeline: {voxels: 1}\n")
+    (tmp_path / "list.yaml").write_text("[1, 2]\n")
+    (tmp_path / "broken.yaml").write_text("pipeline: {voxels: \n")
+    _refused(here("label", "room", *options, "--store", "store"), sentence)
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize(
@@ -179,14 +182,14 @@ def test_a_full_disk_is_told_and_nothing_is_listed(cli: Cli, small_rooms: dict[s
 
 
 @pytest.mark.parametrize("command", [["catalog"], ["show", "room"], ["gc"]])
-def test_a_store_that_is_not_there_is_not_made(offline_cli: Cli, command: list[str]) -> None:
-    _refused(offline_cli.run(*command, "--store", "nowhere"), "there is no store")
-    assert not (offline_cli.folder / "nowhere").exists()
+def test_a_store_that_is_not_there_is_not_made(here: Run, tmp_path: Path, command: list[str]) -> None:
+    _refused(here(*command, "--store", "nowhere"), "there is no store")
+    assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize("scene", ["unknown", "../room-7scenes"])
-def test_a_scene_that_is_not_listed_is_refused(offline_cli: Cli, labelled_store: Path, scene: str) -> None:
-    _refused(offline_cli.run("show", scene, "--store", labelled_store), scene)
+def test_a_scene_that_is_not_listed_is_refused(here: Run, labelled_store: Path, scene: str) -> None:
+    _refused(here("show", scene, "--store", labelled_store), scene)
 
 
 def _refused(done: Finished, sentence: str) -> None:

@@ -1,9 +1,10 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import Cli
+from tests.end_to_end.conftest import Cli, Finished
 from tests.rooms import VOXEL
 
 
@@ -26,13 +27,15 @@ def test_a_reconstruction_is_judged(cli: Cli, small_rooms: dict[str, Path]) -> N
         (["one", "--against", "two", "--against-color-intrinsics", "1,2"], "against.color_intrinsics"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_starts(offline_cli: Cli, arguments: list[str], sentence: str) -> None:
-    done = offline_cli.run("reconstruct", *arguments, "--store", "store")
+def test_what_is_wrong_is_told_before_anything_starts(
+    here: Callable[..., Finished], tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    done = here("reconstruct", *arguments, "--store", "store")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
     assert sentence in done.err
-    assert not (offline_cli.folder / "store").exists()
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_source_that_is_not_there_is_named(cli: Cli) -> None:
