@@ -9,14 +9,18 @@ from pydantic_core import PydanticUndefined
 from flows.settings import LabelParameters
 
 
-def rows(model: type[BaseModel] = LabelParameters, prefix: str = "") -> Iterator[str]:
-    """One Markdown row for each setting, those of nested models under dotted names."""
+def rows(
+    model: type[BaseModel] = LabelParameters, prefix: str = "", given: BaseModel | None = None
+) -> Iterator[str]:
+    """One Markdown row for each setting, those of nested models under dotted names; ``given``: the model's values where
+    it is the default of another."""
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from rows(field.annotation, f"{prefix}{name}.")
+        default = field.default if given is None else getattr(given, name)
+        if isinstance(default, BaseModel):
+            yield from rows(type(default), f"{prefix}{name}.", default)
         else:
-            default = "(needed)" if field.default is PydanticUndefined else f"`{field.default}`"
-            yield f"| `{prefix}{name}` | {default} | {field.description} |"
+            shown = "(needed)" if default is PydanticUndefined else f"`{default}`"
+            yield f"| `{prefix}{name}` | {shown} | {field.description} |"
 
 
 if __name__ == "__main__":
