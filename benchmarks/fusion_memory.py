@@ -6,13 +6,11 @@ The frames are in memory beforehand and are shown ``repeats`` times over, as vie
 """
 
 import json
-import resource
 import sys
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measure import forget_peak, peak_mb
 from ovseg3r_model.fusion import DepthView, fuse
 from ovseg3r_model.records import Views
 
@@ -39,31 +37,15 @@ def main() -> None:
 
     voxel, min_views = float(frames["voxel"]), int(frames["min_views"])
     fuse(views(1), read, voxel)  # loads the compiled code
-    _forget_peak()
-    before = _peak_mb()
+    forget_peak()
+    before = peak_mb()
     points, correspondence = fuse(views(count * repeats), read, voxel, min_views)
     result = {
-        "peak_growth_mb": _peak_mb() - before,
+        "peak_growth_mb": peak_mb() - before,
         "points": len(points),
         "observations": len(correspondence),
     }
     sys.stdout.write(json.dumps(result))
-
-
-def _forget_peak() -> None:
-    """Makes what is in use now the peak, where the system can: loading libraries took more for a moment."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_mb() -> float:
-    """Most memory ever in use, MB. Linux' VmHWM, as getrusage does not forget."""
-    status = Path("/proc/self/status")
-    for line in status.read_text().splitlines() if status.exists() else ():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 if __name__ == "__main__":

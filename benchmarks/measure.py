@@ -2,15 +2,18 @@
 
 import os
 import platform
+import resource
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-PACKAGES = ("numpy", "numba", "scipy", "open3d-cpu", "zarr", "pgeof")
+PACKAGES = ("numpy", "numba", "scipy", "open3d-cpu", "torch", "transformers", "zarr", "pgeof")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,22 @@ def machine() -> dict[str, str | int | float]:
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
     }
+
+
+def forget_peak() -> None:
+    """Makes what is in use now the peak, where the system can: loading libraries took more for a moment."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mb() -> float:
+    """Most memory ever in use, MB. Linux' VmHWM, as getrusage does not forget."""
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _cpu() -> str:

@@ -13,6 +13,7 @@ import zarr
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ovseg3r_model.errors import InputError
 from ovseg3r_model.lifting import gather_instances
 from ovseg3r_model.reconstruction.lens import instances_of_views, masks_of_views
 from ovseg3r_model.records import Float16, Images, Instances, Reconstruction, ViewFeatures, ViewMasks
@@ -47,6 +48,11 @@ def segment(
             announce("segment", len(views) - len(missing) + missing.index(v) + 1, len(views))
         width, height = recording.size
         instances, dropped = _assemble(stages, attempt, digest, (len(views), height, width))
+        if not len(instances):  # told before the longer work: the scene would be refused in the end
+            raise InputError(
+                f"The 2D engine {engine.name} leaves no instance in any of the {len(views)} frames, so there is nothing "
+                f"to learn from: {' '.join((*notes, *_told(0, dropped))) or 'give other masks, or look for other things.'}"
+            )
         return {
             "engine": engine.name,
             "open_vocabulary": engine.open_vocabulary,

@@ -55,7 +55,7 @@ def _detector(config: Any, build: Any, folder: Path) -> None:
     _shake(model, config.model_type)
     model.save_pretrained(folder)
     GroundingDinoImageProcessorPil(size={"shortest_edge": SIDE, "longest_edge": 2 * SIDE}).save_pretrained(folder)
-    _bert_tokenizer(folder)
+    save_bert_tokenizer(folder)
 
 
 def _shake(model: torch.nn.Module, family: str) -> None:
@@ -89,16 +89,13 @@ def _mm_grounding_dino(folder: Path) -> None:
     _detector(MMGroundingDinoConfig(**_detector_parts()), MMGroundingDinoForObjectDetection, folder)
 
 
-def _bert_tokenizer(folder: Path) -> None:
-    """Characters as word pieces; the special tokens where the real vocabulary has them, as the network expects."""
-    vocabulary = {f"[unused{k}]": k for k in range(1100)}
+def save_bert_tokenizer(folder: Path) -> None:
+    """Characters as word pieces; the special tokens where BERT's own vocabulary has them, as Grounding DINO expects."""
     named = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, ".": 1012, "?": 1029}
     letters = [*string.ascii_lowercase, *string.digits, "'", "-", "/", "&", "(", ")"]
-    pieces = [*letters, *(f"##{letter}" for letter in letters)]
-    named |= {piece: 200 + k for k, piece in enumerate(pieces)}
+    named |= {piece: 200 + k for k, piece in enumerate([*letters, *(f"##{letter}" for letter in letters)])}
     taken = {number: piece for piece, number in named.items()}
-    tokens = {taken.get(number, unused): number for unused, number in vocabulary.items()}
-    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n")
+    tokens = {taken.get(number, f"[unused{number}]"): number for number in range(1100)}
     BertTokenizer(tokens, do_lower_case=True).save_pretrained(folder)
 
 
@@ -146,7 +143,7 @@ def _sam2(folder: Path) -> None:
     model = Sam2Model(config)
     _shake(model, "sam2")
     model.save_pretrained(folder)
-    _preprocessor(folder, "Sam2ImageProcessor", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    save_square_preprocessor(folder, SIDE, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
 def _sam3(folder: Path) -> None:
@@ -175,21 +172,22 @@ def _sam3(folder: Path) -> None:
     model = Sam3Model(config)
     _shake(model, "sam3")
     model.save_pretrained(folder)
-    _preprocessor(folder, "Sam3ImageProcessor", [0.5] * 3, [0.5] * 3, side)
-    _clip_tokenizer(folder)
+    save_square_preprocessor(folder, side, [0.5] * 3, [0.5] * 3)
+    save_clip_tokenizer(folder, 598, 599)
 
 
-def _preprocessor(folder: Path, kind: str, mean: list[float], std: list[float], side: int = SIDE) -> None:
-    """As the hub's preprocessor_config.json; the class itself needs torchvision to be made."""
+def save_square_preprocessor(folder: Path, side: int, mean: list[float], std: list[float]) -> None:
+    """As the hub's preprocessor_config.json of SAM 2 and 3, whose class needs torchvision to be made."""
     values = {
-        "image_processor_type": kind, "do_resize": True, "size": {"height": side, "width": side}, "resample": 2,
-        "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": mean, "image_std": std,
+        "do_resize": True, "size": {"height": side, "width": side}, "resample": 2, "do_rescale": True,
+        "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": mean, "image_std": std,
     }  # fmt: skip
     (folder / "preprocessor_config.json").write_text(json.dumps(values, indent=1))
 
 
-def _clip_tokenizer(folder: Path) -> None:
+def save_clip_tokenizer(folder: Path, start: int, end: int) -> None:
+    """Characters as tokens; ``start`` and ``end`` of text at the ids that the network expects."""
     letters = [*string.ascii_lowercase, *string.digits, "'", "-", "/", "&", "(", ")", "."]
     tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
-    vocabulary = {token: k for k, token in enumerate(tokens)} | {"<|startoftext|>": 598, "<|endoftext|>": 599}
+    vocabulary = {token: k for k, token in enumerate(tokens)} | {"<|startoftext|>": start, "<|endoftext|>": end}
     CLIPTokenizer(vocabulary, []).save_pretrained(folder)

@@ -75,7 +75,7 @@ class GroundingDino:
         """Per frame the queries for which some phrase's token scores above the threshold."""
         tokens = torch.tensor([text.tokens] * len(inputs["pixel_values"]), device=self._device)
         output = self._network(
-            pixel_values=inputs["pixel_values"], pixel_mask=inputs["pixel_mask"], input_ids=tokens,
+            pixel_values=inputs["pixel_values"], pixel_mask=inputs.get("pixel_mask"), input_ids=tokens,
             attention_mask=torch.ones_like(tokens), token_type_ids=torch.zeros_like(tokens),
         )  # fmt: skip
         probability = output.logits.float().sigmoid()[..., : len(text.tokens)].cpu().numpy()  # (B,Q,T)

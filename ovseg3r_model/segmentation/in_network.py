@@ -37,7 +37,7 @@ def in_halves(network: Callable[[Sequence[Item]], list[Result]], items: Sequence
     """``network(items)``; what does not fit the memory goes through in two halves, and so on down to single items.
 
     Raises:
-        InputError: not even one item fits.
+        MemoryError: not even one item fits; an outer call, of frames say, may then try with fewer of its own.
     """
     try:
         return network(items)
@@ -48,10 +48,7 @@ def in_halves(network: Callable[[Sequence[Item]], list[Result]], items: Sequence
     # out of the except block: the error holds the frames of the stack, and they hold the tensors
     _free()
     if len(items) == 1:
-        raise InputError(
-            f"The memory does not hold the 2D model at work on one frame ({reason}): take smaller weights, or another "
-            "device."
-        )
+        raise MemoryError(reason)
     middle = len(items) // 2
     return in_halves(network, items[:middle]) + in_halves(network, items[middle:])
 
@@ -96,7 +93,13 @@ class Batches:
             largest = max(largest, len(part))
             return done
 
-        results = in_halves(noticed, frames)
+        try:
+            results = in_halves(noticed, frames)
+        except MemoryError as error:
+            raise InputError(
+                f"The memory does not hold the 2D model at work on one frame ({error}): take smaller weights, or another "
+                "device."
+            ) from error
         if largest < len(frames):
             while self._size > largest:
                 self._size = (self._size + 1) // 2
@@ -118,7 +121,12 @@ def frames_at_once(
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    network([frame()])
+    try:
+        network([frame()])
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            return 1  # which the frames themselves will then be told of
+        raise
     one = max(torch.cuda.max_memory_allocated(device) - before, 1)
     room = _SHARE * torch.cuda.get_device_properties(device).total_memory - before
     return fitting(room, one)

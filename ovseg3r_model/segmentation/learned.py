@@ -49,7 +49,10 @@ class Learned(ABC):
         """
         with one_at_a_time():
             _ = self._network
-        return self._vocabulary.notes
+        if self.settings.prompt is not None:
+            return self._vocabulary.notes
+        looked = f"Looked for the {len(self.phrases)} things that the vocabulary {self._vocabulary.name} names."
+        return (looked, *self._vocabulary.notes)
 
     def segment(self, recording: Recording, views: Sequence[int]) -> Iterator[ViewMasks]:
         """See :meth:`.Segmenter.segment`. Raises InputError also where the memory does not hold one frame."""

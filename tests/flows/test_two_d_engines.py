@@ -240,3 +240,16 @@ def test_the_truth_of_one_room_is_not_given_to_several(small_rooms: dict[str, Pa
         name_scenes(given)
     named = _pipeline({"engine": "simulated", "simulated": {"truth": "rooms/{scene_id}/film"}})
     assert with_scene_paths(named, "kitchen").segment.simulated.truth == "rooms/kitchen/film"
+
+
+def test_nothing_found_is_told_before_the_reconstruction(
+    small_rooms: dict[str, Path], engines: dict[str, dict[str, Any]]
+) -> None:
+    base = engines["mm-grounded-sam2"]
+    blind = {**base, "grounded_sam": {**base["grounded_sam"], "threshold": 0.99}}
+    seen: list[str] = []
+    with listening(lambda event: seen.append(event.stage)):
+        (result,) = run(parameters(small_rooms["7scenes"], blind))
+    assert result.status == "bad-input"
+    assert "grounded-sam leaves no instance in any of the 12 frames" in result.message
+    assert "reconstruct" not in seen

@@ -42,7 +42,14 @@ def test_it_says_what_was_run_and_where(result: dict[str, Any]) -> None:
 
 
 def test_every_row_has_a_baseline_and_finite_positive_figures(result: dict[str, Any]) -> None:
-    assert {row["item"] for row in result["speed"]} == {"fusion", "superpoints", "lifting", "storage", "video"}
+    assert {row["item"] for row in result["speed"]} == {
+        "fusion",
+        "superpoints",
+        "lifting",
+        "storage",
+        "video",
+        "segmentation",
+    }
     for row in result["speed"]:
         assert set(row) == ROW
         assert row["baseline"]

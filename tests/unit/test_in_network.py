@@ -75,6 +75,20 @@ def test_what_does_not_fit_at_all_is_told() -> None:
         run(Network(most=0), 4, range(COUNT))
 
 
+def test_what_does_not_fit_inside_a_frame_makes_the_frames_fewer() -> None:
+    """Boxes of a frame are halved too; when even one does not fit, it is the frames beside it that take the room."""
+
+    def network(frames: Sequence[UInt8]) -> list[int]:
+        def boxes(part: Sequence[int]) -> list[int]:
+            if len(frames) > 2:
+                raise torch.OutOfMemoryError("out of memory")
+            return list(part)
+
+        return [sum(in_halves(boxes, [1, 2, 3])) + int(one[0, 0, 0]) for one in frames]
+
+    assert list(Batches(8).results(frame, COUNT, range(COUNT), network)) == [6 + view for view in range(COUNT)]
+
+
 def test_other_errors_are_not_taken_for_it() -> None:
     def broken(_: Sequence[int]) -> list[int]:
         raise RuntimeError("shapes do not match")
