@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ovseg3r_model.records import Correspondence, Float32, Float64, Int32, Points, UInt8, UInt32, Views
+from ovseg3r_model.point_features import reduced
+from ovseg3r_model.records import Correspondence, Float16, Float32, Float64, Int32, Points, UInt8, UInt32, Views
 
 BACKGROUND = np.array([24, 26, 30], np.uint8)
 
@@ -187,6 +188,16 @@ def point_instances(correspondence: Correspondence, observation: UInt32, points:
 def superpoint_colors(superpoint: Int32) -> UInt8:
     """(N,3) uint8."""
     return id_colors(superpoint.astype(np.int64) + 1)
+
+
+def feature_colors(features: Float16) -> UInt8:
+    """(N,3) uint8: the three directions in which features (N,C) differ most as red, green and blue; like is like."""
+    main = reduced(features, 3)[0].astype(np.float32)[:, :3]
+    low, high = np.percentile(main, (2, 98), axis=0)
+    scaled = np.clip((main - low) / np.maximum(high - low, 1e-6), 0, 1)
+    rgb: UInt8 = np.zeros((len(features), 3), np.uint8)
+    rgb[:, : scaled.shape[1]] = np.rint(255 * scaled)
+    return rgb
 
 
 def png(rgb: UInt8) -> bytes:

@@ -96,7 +96,8 @@ def assemble(stages: dict[str, StageRef]) -> LabelledScene:
 
 
 def draw(scene: LabelledScene, recording: Recording) -> dict[str, bytes]:
-    """PNG bytes by file name: a frame with its masks, the cloud in its colours, by superpoints and by instances."""
+    """PNG bytes by file name: a frame with its masks, the cloud in its colours, by superpoints, by instances
+    and, where it has them, by features."""
     rec = scene.reconstruction
     color = pictures_of_views(recording.color, rec)
     names = scene.instances.label_names
@@ -108,6 +109,8 @@ def draw(scene: LabelledScene, recording: Recording) -> dict[str, bytes]:
         "superpoints": pictures.shaded(rec.points, pictures.superpoint_colors(scene.superpoint)),
         "instances": pictures.shaded(rec.points, pictures.id_colors(of_point)),
     }
+    if scene.features is not None:
+        colors["features"] = pictures.feature_colors(scene.features.points)
     drawn = {
         f"{name}.png": pictures.png(pictures.cloud(rec.points, rgb, rec.views, rec.voxel_size))
         for name, rgb in colors.items()

@@ -49,9 +49,10 @@ def segment(
         width, height = recording.size
         instances, dropped = _assemble(stages, attempt, digest, (len(views), height, width))
         if not len(instances):  # told before the longer work: the scene would be refused in the end
+            told = " ".join((*notes, *_told(0, dropped)))
             raise InputError(
-                f"The 2D engine {engine.name} leaves no instance in any of the {len(views)} frames, so there is nothing "
-                f"to learn from: {' '.join((*notes, *_told(0, dropped))) or 'give other masks, or look for other things.'}"
+                f"The 2D engine {engine.name} leaves no instance in any of the {len(views)} frames, so there is "
+                f"nothing to learn from; give other masks, other words or a lower threshold. {told}".rstrip()
             )
         return {
             "engine": engine.name,

@@ -97,8 +97,8 @@ class Batches:
             results = in_halves(noticed, frames)
         except MemoryError as error:
             raise InputError(
-                f"The memory does not hold the 2D model at work on one frame ({error}): take smaller weights, or another "
-                "device."
+                f"The memory does not hold the 2D model at work on one frame ({error}): take smaller weights, or "
+                "another device."
             ) from error
         if largest < len(frames):
             while self._size > largest:
