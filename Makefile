@@ -21,8 +21,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## make a room, film it, label the film, score the labels (two minutes the first time)
 	@$(BIN)/ovseg3r demo $(ARGS)
 
+# All: in two processes, a file's tests in one of them, the longest files first. Chosen ones: as pytest runs them.
+ALL_TESTS := -n 2 --dist loadfile --no-loadscope-reorder tests/end_to_end tests/flows tests/contracts tests/unit
+
 test: $(READY) ## all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(or $(ARGS),$(ALL_TESTS))
 
 lint: $(READY) ## style, types, the direction of imports, the pins; says all that fails
 	@failed=; \
