@@ -285,3 +285,50 @@ def test_every_network_runs_in_every_precision(tiny_models: TinyModels, precisio
     for things, masks, _ in Sam3Network(tiny_models("sam3"), PHRASES, settings, CPU, features=True).find(pictures):
         assert len(things) == len(masks) == len(PHRASES) * 12
         assert np.isfinite(things.feature).all()
+
+
+def test_masks_of_sam2_are_its_processor_s(tiny_models: TinyModels) -> None:
+    """Where torchvision is there, which the library's processors of SAM 2 and 3 ask for."""
+    pytest.importorskip("torchvision")
+    from transformers import Sam2ImageProcessor, Sam2Processor
+
+    folder, size = tiny_models("sam2"), SIZES[0]
+    pictures, under_test = frames(size), BoxMasks(folder, CPU, "float32")
+    processor = Sam2Processor(Sam2ImageProcessor.from_pretrained(folder))
+    inputs = processor(images=pictures, input_boxes=[BOXES.tolist()] * 2, return_tensors="pt")
+    seen = under_test._pictures.pixels(pictures)
+    assert (seen - inputs["pixel_values"]).abs().max() < 1.5 / 255 / 0.224  # Pillow and torchvision round otherwise
+    with torch.inference_mode():
+        output = Sam2Model.from_pretrained(folder).eval()(
+            pixel_values=seen, input_boxes=inputs["input_boxes"], multimask_output=False
+        )
+    wanted = processor.post_process_masks(output.pred_masks, inputs["original_sizes"])
+    _compare(under_test(pictures, [BOXES, BOXES[:3]]), wanted, len(BOXES))
+
+
+def test_instances_of_sam3_are_its_processor_s(tiny_models: TinyModels) -> None:
+    pytest.importorskip("torchvision")
+    from transformers import Sam3ImageProcessor, Sam3Processor
+
+    folder, size = tiny_models("sam3"), SIZES[0]
+    (picture,) = frames(size, 1)
+    settings = SegmentSettings(sam3=Sam3Settings(threshold=0.2, phrases=1))
+    under_test = Sam3Network(folder, PHRASES, settings, CPU, features=False)
+    processor = Sam3Processor(Sam3ImageProcessor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder))
+    network = Sam3Model.from_pretrained(folder).eval()
+    seen = under_test._pictures(images=[picture], return_tensors="pt")["pixel_values"]
+    ((things, masks, _),) = under_test.find([picture])
+    number = 0
+    for p, phrase in enumerate(PHRASES):
+        inputs = processor(images=picture, text=phrase, return_tensors="pt")
+        assert (seen - inputs["pixel_values"]).abs().max() < 1.5 / 255 / 0.5
+        with torch.inference_mode():
+            output = network(pixel_values=seen, input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        (wanted,) = processor.post_process_instance_segmentation(output, 0.2, 0.5, target_sizes=[size[::-1]])
+        mine = things.phrase == p
+        np.testing.assert_allclose(things.score[mine], wanted["scores"].numpy(), atol=1e-6)
+        np.testing.assert_allclose(things.box[mine], np.clip(wanted["boxes"], 0, [*size, *size]), atol=1e-3)
+        for mask in wanted["masks"]:
+            assert (masks[number] != mask.bool().numpy()).mean() < 1e-3  # rounding, on the very edge
+            number += 1
+    assert number == len(things) > 0
