@@ -74,7 +74,7 @@ def test_cameras_focal_length_and_depth_of_a_room() -> None:
 
 def test_gradient_descent_betters_the_start() -> None:
     """Where every prediction is bent its own way by 3 %, as a network's are."""
-    (start, before), (refined, after) = (reconstructed(20, bent=0.03, iterations=n)[:2] for n in (0, 60))
+    (start, before), (refined, after) = (reconstructed(12, bent=0.03, iterations=n)[:2] for n in (0, 60))
     assert refined.quality["alignment_error"] < 0.7 * start.quality["alignment_error"]
     assert before.ate_rmse < 0.05
     assert after.ate_rmse < 0.03
