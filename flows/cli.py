@@ -67,8 +67,8 @@ def label(
 
         parameters = _parameters(context, config)
         name_scenes(parameters)  # what is wrong here is told before the seconds that a server takes
-        _open(parameters.store, create=True).check_writable()
         build_segmenter(parameters.pipeline.segment, parameters.pipeline.features.save)
+        _open(parameters.store, create=True).check_writable()
         from flows.local_server import prefect_server
 
         with prefect_server(), stopping_soon():
