@@ -24,9 +24,8 @@ def storage_rows(quick: bool) -> list[Row]:
     points, views, runs = (5_000, 9, 1) if quick else (500_000, 100, 3)
     bare = wavy_scene(points, views)
     scene = replace(bare, superpoint=geometry_superpoints(bare.reconstruction.points, SuperpointSettings()))
-    arrays = {spec.path: spec.get(scene) for spec in SCENE_ARRAYS} | {
-        MASKS: np.stack([scene.mask_ids[v] for v in range(views)])
-    }
+    arrays = {spec.path: data for spec in SCENE_ARRAYS if (data := spec.get(scene)) is not None}
+    arrays[MASKS] = np.stack([scene.mask_ids[v] for v in range(views)])
     raw = sum(data.nbytes for data in arrays.values())
     with tempfile.TemporaryDirectory() as folder:
         scenes = SceneStore(Store.open(Path(folder) / "store"))

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ovseg3r_model.segmentation import inputs_digest
 from ovseg3r_model.segmentation.imported import ImportedMasks
+from ovseg3r_model.segmentation.protocol import inputs_digest
 from ovseg3r_model.settings import SegmentSettings
 from tests.unit.mask_files import H, W, box, recording, refused
 

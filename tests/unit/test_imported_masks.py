@@ -11,8 +11,9 @@ from pycocotools import mask as coco_mask
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.records import ViewMasks
-from ovseg3r_model.segmentation import build_segmenter, inputs_digest, json_files
+from ovseg3r_model.segmentation import build_segmenter, json_files
 from ovseg3r_model.segmentation.imported import ImportedMasks
+from ovseg3r_model.segmentation.protocol import inputs_digest
 from ovseg3r_model.segmentation.run_lengths import run_lengths
 from ovseg3r_model.settings import SegmentSettings
 from tests.unit.mask_files import (
@@ -233,9 +234,11 @@ def test_build(tmp_path: Path) -> None:
     assert build_segmenter(SegmentSettings(masks=path)).name == "imported"
     assert build_segmenter(SegmentSettings(engine="imported", masks=path)).open_vocabulary
     assert not build_segmenter(SegmentSettings(engine="regions")).open_vocabulary
-    for wrong in (SegmentSettings(), SegmentSettings(engine="imported"), SegmentSettings(masks="")):
+    for wrong in (SegmentSettings(), SegmentSettings(masks="")):
         with pytest.raises(InputError, match=r"--masks PATH.*--segment regions"):
             build_segmenter(wrong)
+    with pytest.raises(InputError, match="say where, with --masks PATH"):
+        build_segmenter(SegmentSettings(engine="imported"))
     with pytest.raises(InputError, match="would not use"):
         build_segmenter(SegmentSettings(engine="regions", masks=path))
 
