@@ -244,7 +244,6 @@ def test_build(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
-    assert inputs_digest(SegmentSettings()) is None
     assert inputs_digest(SegmentSettings(engine="regions")) is None
     one, two = tmp_path / "1.json", tmp_path / "2.json"
     one.write_text("{}")
