@@ -101,6 +101,7 @@ def build_segmenter(settings: SegmentSettings, features: bool = False) -> Segmen
         raise InputError(
             f"The engine {engine} gives no features to keep with --features; grounded-sam, sam3 and simulated do."
         )
+    folders(settings, engine)  # before the seconds that importing torch takes
     if engine == "regions":
         from ovseg3r_model.segmentation.regions import Regions
 
@@ -122,6 +123,18 @@ def build_segmenter(settings: SegmentSettings, features: bool = False) -> Segmen
     from ovseg3r_model.segmentation.imported import ImportedMasks
 
     return ImportedMasks(Path(settings.masks), settings.min_area)
+
+
+def folders(settings: SegmentSettings, engine: SegmentEngine) -> list[Path]:
+    """Those with the weights that an engine takes; none for one without.
+
+    Raises:
+        InputError: some are not here.
+    """
+    from ovseg3r_model.weights import find
+
+    part = getattr(settings, engine.replace("-", "_"), None)
+    return [find(getattr(part, name)) for name in _WEIGHTS.get(engine, ())]
 
 
 def digest_config(settings: SegmentSettings, features: bool) -> dict[str, Any]:
@@ -166,10 +179,9 @@ def inputs_digest(settings: SegmentSettings) -> str | None:
 
         return simulated.content_digest(settings.simulated)
     if engine in _WEIGHTS:
-        from ovseg3r_model import weights
+        from ovseg3r_model.weights import content_digest as digest_of
 
-        part = getattr(settings, engine.replace("-", "_"))
-        digests = [weights.content_digest(weights.find(getattr(part, name))) for name in _WEIGHTS[engine]]
+        digests = [digest_of(folder) for folder in folders(settings, engine)]
         return hashlib.sha256("".join(digests).encode()).hexdigest()
     return None
 
