@@ -42,6 +42,7 @@ def _video_of_a_wall(target: Path, room: Path) -> Path:
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
         for k in range(20):
             wall = np.full((120, 160, 3), 180 + k % 3, np.uint8)
+            wall[30:90, 60:110] = 120  # a door, for the 2D engine
             container.mux(stream.encode(av.VideoFrame.from_ndarray(wall, format="rgb24")))
         container.mux(stream.encode())
     return video
