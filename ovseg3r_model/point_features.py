@@ -63,7 +63,8 @@ def sample_features(
 
 def reduced(features: Float16, size: int) -> tuple[Float16, Reduction | None]:
     """Features (N,C) in the ``size`` directions in which they differ most (PCA); as they are, and no reduction, where
-    they have no more channels than that. The same bits every time: of each direction the largest entry is positive.
+    they have no more channels than that. Of each direction the largest entry is positive, so the same input gives the
+    same reduction, but for the last bits where BLAS has another number of threads.
     """
     count, channels = features.shape
     if size >= channels:

@@ -248,6 +248,12 @@ class FeatureSettings(Settings):
         description="Channels to reduce them to by PCA, whose basis is kept; without it all.",
     )
 
+    @model_validator(mode="after")
+    def _of_what_is_kept(self) -> Self:
+        if self.size is not None and not self.save:
+            raise ValueError("a size is given for features that are not kept: add --features (save: true)")
+        return self
+
 
 class SuperpointSettings(Settings):
     neighbours: int = Field(8, ge=2, le=64, description="k of the kNN graph.")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -26,6 +27,7 @@ from tasks.progress import announce
 from tasks.stage import run_stage
 
 _COLUMNS = ("view", "label", "score", "box")
+_BATCH = "batch.txt"
 
 
 @task(name="segment", cache_policy=NO_CACHE, persist_result=False)
@@ -39,8 +41,12 @@ def segment(
 
     def work(stages: Stages, attempt: Attempt) -> dict[str, Any]:
         recording = load_recording(keyframes)
-        engine = build_segmenter(settings, features)
+        batch = stages.part("segment", digest, _BATCH)
+        # a killed run is continued in batches of the same size
+        continued = settings if batch is None else settings.model_copy(update={"batch": int(batch)})
+        engine = build_segmenter(continued, features)
         notes = engine.prepare(recording)
+        stages.put_part("segment", digest, _BATCH, str(engine.batch).encode())
         views = range(len(recording))
         missing = [v for v in views if stages.part("segment", digest, _part_name(v)) is None]
         for v, masks in zip(missing, engine.segment(recording, missing), strict=True):
@@ -160,10 +166,11 @@ def _encode(masks: ViewMasks) -> bytes:
         "dropped": dict(masks.dropped),
         "scale": None if features is None else features.scale,
     }
-    arrays: dict[str, Any] = {"ids": masks.ids, "scores": masks.scores}
-    if features is not None:
+    ids = np.frombuffer(zlib.compress(masks.ids.astype("<u4").tobytes(), 1), np.uint8)
+    arrays: dict[str, Any] = {"ids": ids, "shape": np.array(masks.ids.shape), "scores": masks.scores}
+    if features is not None:  # as they are: halves of noise do not shrink
         arrays |= {"image": features.image, "objects": features.objects}
-    np.savez_compressed(out, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+    np.savez(out, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
     return out.getvalue()
 
 
@@ -172,4 +179,5 @@ def _decode(data: bytes) -> ViewMasks:
         about = json.loads(part["about"].tobytes())
         scale = about["scale"]
         features = None if scale is None else ViewFeatures(part["image"], (scale[0], scale[1]), part["objects"])
-        return ViewMasks(part["ids"], tuple(about["labels"]), part["scores"], about["dropped"], features)
+        ids = np.frombuffer(zlib.decompress(part["ids"].tobytes()), "<u4").astype(np.uint32).reshape(part["shape"])
+        return ViewMasks(ids, tuple(about["labels"]), part["scores"], about["dropped"], features)

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ovseg3r_model.records import Bool, Float32, UInt8
-from ovseg3r_model.segmentation.detections import PackedMasks
+from ovseg3r_model.records import Float32, UInt8
+from ovseg3r_model.segmentation.detections import Mask
 from ovseg3r_model.segmentation.in_network import in_halves, inference
-from ovseg3r_model.segmentation.pretrained import load_network, model_type
+from ovseg3r_model.segmentation.pretrained import load_network, load_part, model_type
 
 _SAM = ("sam",)
 TYPES = (*_SAM, "sam2", "sam2_video")
@@ -35,34 +35,37 @@ class BoxMasks:
         self._device, self._precision = device, precision
         self._pictures: _Pictures = _SamPictures(folder) if model_type(folder) in _SAM else _Sam2Pictures(folder)
 
-    def __call__(self, frames: Sequence[UInt8], boxes: Sequence[Float32]) -> list[PackedMasks]:
-        """Of B frames (H,W,3) uint8 of one size, the masks of the boxes (K,4) that each has; x0, y0, x1, y1 in
-        pixels."""
+    def __call__(self, frames: Sequence[UInt8], boxes: Sequence[Float32]) -> list[list[Mask]]:
+        """Of B frames (H,W,3) uint8 of one size, the masks of the boxes (K,4) that each has; x0, y0, x1, y1 in pixels.
+        Frames without a box are not looked at."""
         height, width = frames[0].shape[:2]
+        masks: list[list[Mask]] = [[] for _ in frames]
+        seen = [b for b, box in enumerate(boxes) if len(box)]
+        if not seen:
+            return masks
         with inference(self._device, self._precision):
-            embedded = self._network.get_image_embeddings(self._pictures.pixels(frames).to(self._device))
+            pixels = self._pictures.pixels([frames[b] for b in seen]).to(self._device)
+            embedded = self._network.get_image_embeddings(pixels)
             levels = embedded if isinstance(embedded, list) else [embedded]
-            return [
-                self._of_frame([level[b : b + 1] for level in levels], box, (width, height))
-                for b, box in enumerate(boxes)
-            ]
-
-    def _of_frame(self, levels: list[torch.Tensor], boxes: Float32, size: tuple[int, int]) -> PackedMasks:
-        masks = PackedMasks(size)
-        for start in range(0, len(boxes), _BOXES):
-            part = list(boxes[start : start + _BOXES])
-            for mask in in_halves(lambda some: self._decoded(levels, np.stack(some), size), part):
-                masks.add(mask)
+            for k, b in enumerate(seen):
+                masks[b] = self._of_frame([level[k : k + 1] for level in levels], boxes[b], (width, height))
         return masks
 
-    def _decoded(self, levels: list[torch.Tensor], boxes: Float32, size: tuple[int, int]) -> list[Bool]:
+    def _of_frame(self, levels: list[torch.Tensor], boxes: Float32, size: tuple[int, int]) -> list[Mask]:
+        masks: list[Mask] = []
+        for start in range(0, len(boxes), _BOXES):
+            part = list(boxes[start : start + _BOXES])
+            masks += in_halves(lambda some: self._decoded(levels, np.stack(some), size), part)
+        return masks
+
+    def _decoded(self, levels: list[torch.Tensor], boxes: Float32, size: tuple[int, int]) -> list[Mask]:
         output = self._network(
             image_embeddings=levels if len(levels) > 1 else levels[0],
             input_boxes=self._pictures.boxes(boxes, size)[None].to(self._device),
             multimask_output=False,  # a box says which of the nested things is meant
         )
         masks = self._pictures.masks(output.pred_masks[0].float(), size)  # (K,1,H,W)
-        return list(masks[:, 0].cpu().numpy())
+        return [Mask.of(mask) for mask in masks[:, 0].cpu().numpy()]
 
 
 class _SamPictures:
@@ -71,7 +74,7 @@ class _SamPictures:
     def __init__(self, folder: Path) -> None:
         from transformers import SamImageProcessorPil
 
-        self._processor: Any = SamImageProcessorPil.from_pretrained(folder, local_files_only=True)
+        self._processor: Any = load_part(SamImageProcessorPil, folder)
 
     def pixels(self, frames: Sequence[UInt8]) -> torch.Tensor:
         pixels: torch.Tensor = self._processor(images=list(frames), return_tensors="pt")["pixel_values"]

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ovseg3r_model.records import Bool, Float16, Float32, Int64, UInt8
+from ovseg3r_model.records import Bool, Float16, Float32, Int64
 
 Features: TypeAlias = tuple[Float16, tuple[float, float]]
 """A frame's feature map (h,w,C) and its scale, as in ``records.ViewFeatures``."""
+
+Window: TypeAlias = tuple[slice, slice]
+"""Rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -41,43 +43,36 @@ class Detections:
         return cls(box, score, phrase, feature)
 
 
-class PackedMasks:
-    """K masks of one size as bits: an eighth of the memory of booleans, and quick to intersect."""
+@dataclass(frozen=True)
+class Mask:
+    """One mask: ``inside`` (h,w) bool is what it is within its ``window`` of the frame; elsewhere it is not."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        """size: (width, height) of all masks."""
-        self.shape: tuple[int, int] = (size[1], size[0])
-        self._bits: list[NDArray[np.uint8]] = []
+    window: Window
+    inside: Bool
 
-    def add(self, mask: Bool) -> None:
-        """The next mask, (H,W)."""
-        self._bits.append(np.packbits(mask.reshape(-1)))
+    @classmethod
+    def of(cls, whole: Bool, window: Window = (slice(None), slice(None))) -> "Mask":
+        """That of a frame (H,W), or of a window of it, cut to the smallest window that holds it all."""
+        part = whole[window]
+        rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+        if not len(rows):
+            return cls((slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.bool_))
+        inner = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+        start = [outer.start or 0 for outer in window]
+        placed = tuple(slice(cut.start + at, cut.stop + at) for cut, at in zip(inner, start, strict=True))
+        return cls((placed[0], placed[1]), part[inner].copy())
 
-    def __len__(self) -> int:
-        return len(self._bits)
+    def area(self) -> int:
+        """Pixels that it has."""
+        return int(np.count_nonzero(self.inside))
 
-    def __getitem__(self, index: int) -> Bool:
-        """Mask (H,W) bool."""
-        height, width = self.shape
-        bits = np.unpackbits(self._bits[index], count=height * width)
-        return bits.reshape(height, width).view(np.bool_)
-
-    def replace(self, index: int, mask: Bool) -> None:
-        self._bits[index] = np.packbits(mask.reshape(-1))
-
-    def chosen(self, index: Int64) -> "PackedMasks":
-        """Those at ``index``, in its order."""
-        masks = PackedMasks((self.shape[1], self.shape[0]))
-        masks._bits = [self._bits[k] for k in index]
-        return masks
-
-    def area(self, index: int) -> int:
-        return _ones(self._bits[index])
-
-    def intersection(self, one: int, other: int) -> int:
-        """Pixels that both masks have."""
-        return _ones(self._bits[one] & self._bits[other])
-
-
-def _ones(bits: UInt8) -> int:
-    return int(np.bitwise_count(bits).sum(dtype=np.int64))
+    def shared(self, other: "Mask") -> int:
+        """Pixels that both have."""
+        mine, theirs = [], []
+        for a, b in zip(self.window, other.window, strict=True):
+            low, high = max(a.start, b.start), min(a.stop, b.stop)
+            if low >= high:
+                return 0
+            mine.append(slice(low - a.start, high - a.start))
+            theirs.append(slice(low - b.start, high - b.start))
+        return int(np.count_nonzero(self.inside[tuple(mine)] & other.inside[tuple(theirs)]))

@@ -11,7 +11,7 @@ import torch
 from ovseg3r_model.records import UInt8
 from ovseg3r_model.segmentation.detections import Detections, Features
 from ovseg3r_model.segmentation.in_network import inference
-from ovseg3r_model.segmentation.pretrained import load_network, quiet
+from ovseg3r_model.segmentation.pretrained import load_network, load_part
 from ovseg3r_model.segmentation.text_passes import TextPass, text_passes
 
 TYPES = ("grounding-dino", "mm-grounding-dino")
@@ -40,7 +40,6 @@ class GroundingDino:
         """Raises InputError: the weights cannot be read, or the vocabulary does not suit the text encoder."""
         from transformers import AutoTokenizer, GroundingDinoImageProcessorPil
 
-        quiet()
         self._network = load_network(folder, device)
         model = self._network.model
         if not isinstance(model.backbone, _BackboneOnce):  # the network is shared
@@ -48,8 +47,8 @@ class GroundingDino:
         self._backbone = model.backbone
         self._device, self._precision, self._threshold, self._features = device, precision, threshold, features
         # the Pillow one also where torchvision is there, whose resizing gives other pixels
-        self._pictures = GroundingDinoImageProcessorPil.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._pictures = load_part(GroundingDinoImageProcessorPil, folder)
+        tokenizer = load_part(AutoTokenizer, folder)
         self._passes = text_passes(phrases, tokenizer, self._network.config.max_text_len)
 
     def __call__(self, frames: Sequence[UInt8]) -> list[Found]:

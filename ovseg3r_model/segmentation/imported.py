@@ -38,6 +38,7 @@ class ImportedMasks:
 
     name = "imported"
     open_vocabulary = True
+    batch = 1
 
     def __init__(self, path: Path, min_area: int) -> None:
         self._path = path

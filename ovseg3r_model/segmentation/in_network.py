@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 _MOST_FRAMES = 64
 _SHARE = 0.7  # of the device's memory that a batch may be expected to take
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 
 Network: TypeAlias = Callable[[Sequence[UInt8]], list[Result]]
@@ -65,7 +65,8 @@ class Batches:
 
     Frame v is always in the batch of the frames from v // size * size on, so what is computed for it is the same, to
     the last bit, in a run that continues after a kill: there the batch that was in flight goes through again, whole.
-    A batch that does not fit the memory is halved, and so are all after it.
+    A batch that does not fit the memory is halved, and so are all after it; only what runs out of memory in one run and
+    not in the other may then differ in its last bits.
     """
 
     def __init__(self, size: int) -> None:
@@ -111,8 +112,8 @@ def frames_at_once(
     asked: int | None, device: torch.device, frame: Callable[[], UInt8], network: Network[Result]
 ) -> int:
     """How many frames to send through at a time: as asked; else 1 on the CPU, where more bring nothing, and on CUDA a
-    power of two by what one frame takes there. The device's size decides, not what is free at the moment: a run
-    that continues has the same batches.
+    power of two by what one frame takes there beside the device's size. Other scenes on the device at the same time
+    may make it smaller, so a run that continues is to be told what the first one had.
     """
     if asked is not None:
         return asked

@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
 from ovseg3r_model.reconstruction.protocol import torch_device
 from ovseg3r_model.records import Recording, UInt8, ViewMasks
-from ovseg3r_model.segmentation.in_network import Batches, frames_at_once
+from ovseg3r_model.segmentation.in_network import Batches, Network, frames_at_once
 from ovseg3r_model.segmentation.pretrained import one_at_a_time
 from ovseg3r_model.settings import SegmentSettings
 from ovseg3r_model.vocabulary import Vocabulary, parse_prompt, read_vocabulary
@@ -24,6 +25,10 @@ def vocabulary_of(settings: SegmentSettings) -> Vocabulary:
     return read_vocabulary(settings.vocabulary) if settings.prompt is None else parse_prompt(settings.prompt)
 
 
+Finish: TypeAlias = Callable[[], ViewMasks]
+"""What is left to do for a frame without the network; other scenes may have it meanwhile."""
+
+
 class Learned(ABC):
     """A :class:`.Segmenter` around a network that turns frames into masks."""
 
@@ -36,10 +41,16 @@ class Learned(ABC):
         self.device = torch.device(torch_device(settings.device))
         self._vocabulary = vocabulary_of(settings)
         self.phrases = self._vocabulary.phrases
+        self._batch = settings.batch or 1
 
     @abstractmethod
-    def build(self) -> Callable[[Sequence[UInt8]], list[ViewMasks]]:
+    def build(self) -> Network[Finish]:
         """The network for frames (H,W,3) uint8 of one size. Raises InputError: its weights cannot be read."""
+
+    @property
+    def batch(self) -> int:
+        """See :meth:`.Segmenter.batch`."""
+        return self._batch
 
     def prepare(self, recording: Recording) -> tuple[str, ...]:
         """See :meth:`.Segmenter.prepare`; loads the weights.
@@ -48,7 +59,7 @@ class Learned(ABC):
             InputError: they cannot be read, or the vocabulary does not suit the text encoder.
         """
         with one_at_a_time():
-            _ = self._network
+            self._batch = frames_at_once(self.settings.batch, self.device, lambda: recording.color[0], self._network)
         if self.settings.prompt is not None:
             return self._vocabulary.notes
         looked = f"Looked for the {len(self.phrases)} things that the vocabulary {self._vocabulary.name} names."
@@ -56,20 +67,17 @@ class Learned(ABC):
 
     def segment(self, recording: Recording, views: Sequence[int]) -> Iterator[ViewMasks]:
         """See :meth:`.Segmenter.segment`. Raises InputError also where the memory does not hold one frame."""
-        if not len(views):
-            return
 
         def frame(view: int) -> UInt8:
             return np.ascontiguousarray(recording.color[view])
 
-        with one_at_a_time():
-            batches = Batches(frames_at_once(self.settings.batch, self.device, lambda: frame(0), self._network))
-        yield from batches.results(frame, len(recording), views, self._alone)
+        for finish in Batches(self._batch).results(frame, len(recording), views, self._alone):
+            yield finish()
 
-    def _alone(self, frames: Sequence[UInt8]) -> list[ViewMasks]:
+    def _alone(self, frames: Sequence[UInt8]) -> list[Finish]:
         with one_at_a_time():
             return self._network(frames)
 
     @cached_property
-    def _network(self) -> Callable[[Sequence[UInt8]], list[ViewMasks]]:
+    def _network(self) -> Network[Finish]:
         return self.build()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.weights import content_digest
+from ovseg3r_model.weights import content_digest, what_inputs_lack
 
 logger = logging.getLogger("ovseg3r.segmentation")
 
@@ -50,11 +50,34 @@ def model_type(folder: Path) -> str:
         raise InputError(f"{folder / 'config.json'} does not say what model it is; fetch the weights again.") from error
 
 
-def check_type(folder: Path, wanted: tuple[str, ...], what: str) -> None:
-    """Raises InputError unless the folder's model is one of ``wanted``; ``what`` it should be, for the message."""
+def check_type(folder: Path, wanted: tuple[str, ...], what: str, text: bool) -> None:
+    """Before any work: that the folder holds one of the model types ``wanted`` with all that it takes to use it.
+
+    what: the wanted models, for the message. text: whether they read text.
+
+    Raises:
+        InputError: it does not.
+    """
     found = model_type(folder)
     if found not in wanted:
         raise InputError(f"{folder} holds a model of type {found}, not {what}; `ovseg3r weights list` names those.")
+    fault = what_inputs_lack({path.name for path in folder.iterdir()}, text)
+    if fault:
+        raise InputError(f"{folder}: {fault}; fetch the weights again, or save the model's processor there too.")
+
+
+def load_part(build: Any, folder: Path) -> Any:
+    """The folder's tokenizer or picture processor, by its class of ``transformers``.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    quiet()
+    try:
+        return build.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # as many ways to fail as there are parts
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{folder}: {build.__name__} cannot be made of what is there ({first}).") from error
 
 
 def load_network(folder: Path, device: torch.device) -> Any:

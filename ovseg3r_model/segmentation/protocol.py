@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.reconstruction.protocol import torch_device
 from ovseg3r_model.records import Recording, ViewMasks
-from ovseg3r_model.settings import SegmentEngine, SegmentSettings
+from ovseg3r_model.settings import GroundedSamSettings, SegmentEngine, SegmentSettings
 
 
 class Segmenter(Protocol):
@@ -35,6 +35,12 @@ class Segmenter(Protocol):
 
     @property
     def open_vocabulary(self) -> bool: ...
+
+    @property
+    def batch(self) -> int:
+        """Frames that go through together, known after ``prepare``: a run that continues a killed one is to have the
+        same (``SegmentSettings.batch``)."""
+        ...
 
     def prepare(self, recording: Recording) -> tuple[str, ...]:
         """Checks, before any costly work, that the engine's inputs and the frames fit together.
@@ -71,19 +77,15 @@ def engine_for(settings: SegmentSettings) -> SegmentEngine:
     if settings.engine == "auto":
         if settings.masks:
             return "imported"
-        if all(_is_here(weights) for weights in (settings.grounded_sam.detector, settings.grounded_sam.sam)):
+        lacking = _lacking(settings.grounded_sam)
+        if not lacking:
             return "grounded-sam"
         raise InputError(
-            "There is nothing to take 2D masks from. Either `ovseg3r weights fetch "
-            f"{settings.grounded_sam.detector} {settings.grounded_sam.sam}` once, for masks of what --prompt or "
+            "There is nothing to take 2D masks from. Either "
+            f"`ovseg3r weights fetch {' '.join(lacking)}` once, for masks of what --prompt or "
             "--vocabulary names; or --masks PATH (a COCO instances JSON, or a folder of id-map PNGs with labels.json); "
             "or --segment sam3; or --segment regions for unnamed regions, which need no model and are for trying "
             "things out; or, for synthetic rooms, --segment simulated."
-        )
-    if settings.masks and settings.engine != "imported":
-        raise InputError(
-            f"Masks are given ({settings.masks}), but --segment {settings.engine} would not use them: leave one of the "
-            "two out."
         )
     return settings.engine
 
@@ -97,6 +99,7 @@ def build_segmenter(settings: SegmentSettings, features: bool = False) -> Segmen
         InputError: no engine follows from the settings, or what it needs is not here; it gives no features.
     """
     engine = engine_for(settings)
+    _check_used(settings, engine)
     if features and engine in _WITHOUT_FEATURES:
         raise InputError(
             f"The engine {engine} gives no features to keep with --features; grounded-sam, sam3 and simulated do."
@@ -201,11 +204,33 @@ _WEIGHTS: dict[SegmentEngine, tuple[str, ...]] = {"grounded-sam": ("detector", "
 """By engine: which of its own settings name weights."""
 
 
-def _is_here(weights: str) -> bool:
-    from ovseg3r_model.weights import find
+def _lacking(settings: GroundedSamSettings) -> list[str]:
+    """The names of weights that a fetch would bring.
 
-    try:
-        find(weights)
-    except InputError:
-        return False
-    return True
+    Raises:
+        InputError: what is named is no known name, and is not here.
+    """
+    from ovseg3r_model.weights import KNOWN, find
+
+    lacking = []
+    for weights in (settings.detector, settings.sam):
+        try:
+            find(weights)
+        except InputError:
+            if weights not in {entry.name for entry in KNOWN}:
+                raise
+            lacking.append(weights)
+    return lacking
+
+
+def _check_used(settings: SegmentSettings, engine: SegmentEngine) -> None:
+    """Raises InputError for settings that are given and that ``engine`` would not use."""
+    words = settings.prompt is not None or settings.vocabulary != SegmentSettings().vocabulary
+    unused = (
+        (settings.masks is not None and engine != "imported", f"Masks are given ({settings.masks})", "them"),
+        (words and engine not in _WEIGHTS, "Words to look for are given (--prompt or --vocabulary)", "them"),
+        (settings.simulated.truth is not None and engine != "simulated", "A room's truth is given (--truth)", "it"),
+    )
+    for wrong, what, it in unused:
+        if wrong:
+            raise InputError(f"{what}, but --segment {engine} would not use {it}: leave one of the two out.")

@@ -33,6 +33,7 @@ class Regions:
 
     name = "regions"
     open_vocabulary = False
+    batch = 1
 
     def __init__(self, min_area: int) -> None:
         self._min_area = min_area

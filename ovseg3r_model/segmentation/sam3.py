@@ -1,26 +1,29 @@
 """The engine "sam3": all instances of each phrase by SAM 3's concept segmentation, through ``transformers``."""
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.records import Float16, UInt8, ViewMasks
-from ovseg3r_model.segmentation.detections import Detections, Features, PackedMasks
-from ovseg3r_model.segmentation.in_network import in_halves, inference
-from ovseg3r_model.segmentation.learned import Learned
+from ovseg3r_model.records import Float16, UInt8
+from ovseg3r_model.segmentation.detections import Detections, Features, Mask
+from ovseg3r_model.segmentation.in_network import Network, in_halves, inference
+from ovseg3r_model.segmentation.learned import Finish, Learned
 from ovseg3r_model.segmentation.overlaps import thin_boxes, view_masks
-from ovseg3r_model.segmentation.pretrained import check_type, load_network, quiet
+from ovseg3r_model.segmentation.pretrained import check_type, load_network, load_part
 from ovseg3r_model.settings import SegmentSettings
 from ovseg3r_model.weights import find
 
 TYPES = ("sam3", "sam3_video")
 _INSIDE = 0.5  # the library's own threshold of mask probabilities
+_TEXTS: MutableMapping[Any, dict[tuple[str, str], "_Text"]] = WeakKeyDictionary()  # by network, phrase and precision
 
 
 class Sam3(Learned):
@@ -36,9 +39,9 @@ class Sam3(Learned):
         """Raises InputError: the weights or the vocabulary are not there, or no such device."""
         super().__init__(settings, features)
         self._folder = find(settings.sam3.weights)
-        check_type(self._folder, TYPES, "SAM 3")
+        check_type(self._folder, TYPES, "SAM 3", text=True)
 
-    def build(self) -> "Sam3Network":
+    def build(self) -> Network[Finish]:
         return Sam3Network(self._folder, self.phrases, self.settings, self.device, self.features)
 
 
@@ -48,6 +51,17 @@ class _Text:
 
     pooler_output: torch.Tensor
     mask: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of one frame: all sure instances, phrase by phrase; their masks as probabilities (h,w), of the network's
+    resolution; the features where they are asked for.
+    """
+
+    detections: Detections
+    probability: list[torch.Tensor]
+    features: Features | None
 
 
 class Sam3Network:
@@ -67,52 +81,53 @@ class Sam3Network:
             self._text = self._encoded(folder)
 
     def _encoded(self, folder: Path) -> list[_Text]:
-        """The phrases' texts, one by one: encoded once for all frames."""
+        """The phrases' texts, one by one: encoded once for all frames, and for all scenes of the process."""
         from transformers import AutoTokenizer
 
-        quiet()
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        known = _TEXTS.setdefault(self._network, {})
+        tokenizer = load_part(AutoTokenizer, folder)
         length = self._network.config.text_config.max_position_embeddings
-        texts = []
         for phrase in self._phrases:
+            if (phrase, self._settings.precision) in known:
+                continue
             tokens = tokenizer([phrase], padding="max_length", max_length=length, return_tensors="pt")
             if tokens["input_ids"].shape[1] > length:
                 raise InputError(f'The phrase "{phrase}" is too long for the text encoder (over {length - 2} tokens).')
             mask = tokens["attention_mask"].to(self._device)
             found = self._network.get_text_features(tokens["input_ids"].to(self._device), mask, return_dict=True)
-            texts.append(_Text(found.pooler_output, mask))
-        return texts
+            known[phrase, self._settings.precision] = _Text(found.pooler_output, mask)
+        return [known[phrase, self._settings.precision] for phrase in self._phrases]
 
-    def __call__(self, frames: Sequence[UInt8]) -> list[ViewMasks]:
-        """The masks of B frames (H,W,3) uint8 RGB of one size."""
-        overlaps, records = self._settings.overlaps, []
-        for found, masks, features in self.find(frames):
-            chosen, dropped = thin_boxes(found, overlaps)
-            records.append(
-                view_masks(
-                    found[chosen], masks.chosen(chosen), self._phrases, overlaps, self._settings.min_area, dropped,
-                    features,
+    def __call__(self, frames: Sequence[UInt8]) -> list[Finish]:
+        """The masks of B frames (H,W,3) uint8 RGB of one size, to be finished without the network."""
+        overlaps, shape = self._settings.overlaps, frames[0].shape[:2]
+        finished: list[Finish] = []
+        for found in self.find(frames):
+            chosen, dropped = thin_boxes(found.detections, overlaps)
+            masks = [enlarged(found.probability[k], shape) for k in chosen]
+            finished.append(
+                partial(
+                    view_masks, found.detections[chosen], masks, self._phrases, shape, overlaps,
+                    self._settings.min_area, dropped, found.features,
                 )
             )  # fmt: skip
-        return records
+        return finished
 
-    def find(self, frames: Sequence[UInt8]) -> list[tuple[Detections, PackedMasks, Features | None]]:
-        """All sure instances in B frames of one size, phrase by phrase, with their masks, and the frames' features."""
+    def find(self, frames: Sequence[UInt8]) -> list[Found]:
+        """What is in B frames of one size."""
         with inference(self._device, self._settings.precision):
             pixels = self._pictures(images=list(frames), return_tensors="pt")["pixel_values"].to(self._device)
             vision = self._network.get_vision_features(pixels)
             return [self._of_frame(vision, b, frames[b].shape[1::-1]) for b in range(len(frames))]
 
-    def _of_frame(self, vision: Any, b: int, size: tuple[int, int]) -> tuple[Detections, PackedMasks, Features | None]:
-        masks, parts = PackedMasks(size), []
+    def _of_frame(self, vision: Any, b: int, size: tuple[int, int]) -> Found:
+        parts, masks = [], []
         for start in range(0, len(self._text), self._settings.sam3.phrases):
             phrases = range(start, min(start + self._settings.sam3.phrases, len(self._text)))
             for found, probability in in_halves(lambda some: self._detected(vision, b, some, size), phrases):
                 parts.append(found)
-                for one in probability:
-                    whole = functional.interpolate(one[None, None], size[::-1], mode="bilinear", align_corners=False)
-                    masks.add((whole[0, 0] > _INSIDE).cpu().numpy())
-        return Detections.joined(parts), masks, self._image(vision, b, size) if self._features else None
+                masks += list(probability)
+        return Found(Detections.joined(parts), masks, self._image(vision, b, size) if self._features else None)
 
     def _detected(
         self, vision: Any, b: int, phrases: Sequence[int], size: tuple[int, int]
@@ -147,6 +162,13 @@ class Sam3Network:
         level = vision.fpn_hidden_states[-2][b]  # (C,h,w); the last level is not used by the detector
         image: Float16 = level.permute(1, 2, 0).to(torch.float16).cpu().numpy()
         return image, (image.shape[1] / size[0], image.shape[0] / size[1])
+
+
+def enlarged(probability: torch.Tensor, shape: tuple[int, int]) -> Mask:
+    """The mask in a frame of ``shape`` (H,W), as the library's own post-processing enlarges it."""
+    with torch.inference_mode():
+        whole = functional.interpolate(probability[None, None], shape, mode="bilinear", align_corners=False)
+        return Mask.of((whole[0, 0] > _INSIDE).cpu().numpy())
 
 
 def _repeated(vision: Any, b: int, times: int) -> Any:

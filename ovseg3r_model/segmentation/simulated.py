@@ -32,6 +32,7 @@ class Simulated:
 
     name = "simulated"
     open_vocabulary = True
+    batch = 1
 
     def __init__(self, settings: SimulatedSettings, min_area: int, features: bool) -> None:
         """Raises InputError: no folder with truth is given."""

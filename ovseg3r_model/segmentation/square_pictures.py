@@ -2,10 +2,17 @@
 Pillow backend does the same with the settings beside the weights.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from transformers.image_processing_backends import PilBackend
+
+from ovseg3r_model.errors import InputError
+
+_SETTINGS = (
+    "size", "image_mean", "image_std", "resample", "rescale_factor", "do_resize", "do_rescale", "do_normalize",
+)  # fmt: skip
 
 
 class SquarePictures(PilBackend):  # type: ignore[misc]
@@ -20,10 +27,17 @@ class SquarePictures(PilBackend):  # type: ignore[misc]
     rescale_factor = 1 / 255
 
 
-def square_pictures(folder: Path, side: int, mean: float | list[float], std: float | list[float]) -> Any:
-    """The folder's; side (pixels), mean and std are the architecture's own, for folders that do not say them."""
-    defaults = {"size": {"height": side, "width": side}, "image_mean": mean, "image_std": std}
+def square_pictures(folder: Path, side: int, mean: Sequence[float], std: Sequence[float]) -> Any:
+    """By the folder's settings; side (pixels), mean and std are the architecture's own, for what they do not say.
+
+    Raises:
+        InputError: the settings cannot be read.
+    """
     try:
-        return cast(Any, SquarePictures.from_pretrained(folder, local_files_only=True))
-    except OSError:
-        return SquarePictures(**defaults)
+        found, _ = SquarePictures.get_image_processor_dict(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder}: the picture processor's settings cannot be read ({first}).") from error
+    own = {"size": {"height": side, "width": side}, "image_mean": list(mean), "image_std": list(std)}
+    said = {name: found[name] for name in _SETTINGS if found.get(name) is not None}
+    return SquarePictures(**(own | said))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.records import Float32
+from ovseg3r_model.records import Float32, Int64
 
 
 class Tokenizer(Protocol):
@@ -37,19 +37,20 @@ class TextPass:
     first: int
     spans: tuple[tuple[int, int], ...]
 
-    def name(self, token_scores: Float32) -> tuple[np.ndarray, Float32]:
-        """Which phrase of the vocabulary each of Q queries means, and how sure the detector is, from the scores (Q,T or
-        longer) in [0, 1] of the sequence's tokens.
+    def name(self, token_scores: Float32) -> tuple[Int64, Float32]:
+        """Which phrase of the vocabulary each of Q queries means, and how sure the detector is of that, from the scores
+        (Q,T or longer) in [0, 1] of the sequence's tokens.
 
-        The phrase is the one whose tokens score highest on average; the score is that of the highest token of any
-        phrase, as in the library's own post-processing, except that separators name nothing. Scores of tokens are
-        independent of each other (sigmoids), so those of different passes can be compared.
+        The phrase is the one whose tokens score highest on average; the score is that of its best token. Where a phrase
+        is one token, both are the library's own post-processing, except that separators name nothing. Scores of tokens
+        do not depend on each other (sigmoids), so those of different passes can be compared.
 
         Returns (Q,) int64 and (Q,) float32.
         """
         mean = np.stack([token_scores[:, start:stop].mean(axis=1) for start, stop in self.spans], axis=1)
         highest = np.stack([token_scores[:, start:stop].max(axis=1) for start, stop in self.spans], axis=1)
-        return self.first + mean.argmax(axis=1), highest.max(axis=1)
+        best = mean.argmax(axis=1)
+        return self.first + best, highest[np.arange(len(best)), best]
 
 
 def text_passes(phrases: Sequence[str], tokenizer: Tokenizer, limit: int) -> tuple[TextPass, ...]:

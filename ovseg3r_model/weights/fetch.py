@@ -35,6 +35,7 @@ from ovseg3r_model.weights.local import (
     folder_of,
     look,
     weights_home,
+    what_inputs_lack,
     what_lacks,
 )
 from ovseg3r_model.weights.registry import KnownWeights
@@ -256,12 +257,8 @@ def _checked(entry: KnownWeights, staging: Path, revision: str, listed: list[_Li
 
 
 def _what_engines_lack(entry: KnownWeights, files: dict[str, Recorded]) -> str:
-    if not any(name.endswith("processor_config.json") for name in files):
-        return "preprocessor_config.json is missing"
-    text = entry.family not in ("sam", "sam2")
-    if text and not {"tokenizer.json", "vocab.txt", "vocab.json"} & files.keys():
-        return "the tokenizer's files are missing"
-    return next((f"{name} is missing" for name in entry.sha256 if name not in files), "")
+    fault = what_inputs_lack(files.keys(), entry.family not in ("sam", "sam2"))
+    return fault or next((f"{name} is missing" for name in entry.sha256 if name not in files), "")
 
 
 def _unreadable(folder: Path) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -139,6 +139,19 @@ def what_lacks(folder: Path) -> str:
         absent = sorted(name for name in shards if not (folder / name).is_file())
         if absent:
             return f"{absent[0]} is missing, which {index.name} names"
+    return ""
+
+
+def what_inputs_lack(names: Set[str], text: bool) -> str:
+    """Which of the settings for a model's inputs are missing among files of these names, empty if none is. Without a
+    tokenizer's files the library makes an empty one, to which all words are alike.
+
+    text: whether the model reads text.
+    """
+    if not any(name.endswith("processor_config.json") for name in names):
+        return "preprocessor_config.json is missing"
+    if text and not {"tokenizer.json", "vocab.txt", "vocab.json"} & names:
+        return "the tokenizer's files are missing"
     return ""
 
 

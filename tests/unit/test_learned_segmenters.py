@@ -23,9 +23,9 @@ from transformers import (
 
 from ovseg3r_model.records import UInt8
 from ovseg3r_model.segmentation.box_masks import BoxMasks
-from ovseg3r_model.segmentation.detections import PackedMasks
+from ovseg3r_model.segmentation.detections import Mask
 from ovseg3r_model.segmentation.grounding_dino import GroundingDino
-from ovseg3r_model.segmentation.sam3 import Sam3Network
+from ovseg3r_model.segmentation.sam3 import Sam3Network, enlarged
 from ovseg3r_model.settings import Sam3Settings, SegmentSettings
 from ovseg3r_model.vocabulary import scannet200_classes
 from tests.conftest import TinyModels
@@ -65,21 +65,50 @@ def test_detections_are_the_library_s(tiny_models: TinyModels, family: str, size
     for start, stop in spans:
         named[start:stop] = True
     output.logits = output.logits.masked_fill(~named, -torch.inf)  # the library's own would count separators as names
-    threshold = float(output.logits.sigmoid().amax(dim=-1).median())  # half of the random detections pass it
+    probability = output.logits.sigmoid()
+    names = torch.stack([probability[..., a:b].mean(dim=-1) for a, b in spans]).argmax(dim=0)  # (B,Q)
+    best = torch.stack([probability[..., a:b].amax(dim=-1) for a, b in spans])  # (P,B,Q)
+    score = best.gather(0, names[None])[0]
+    threshold = float(score.median())  # half of the random detections pass it
     wanted = processor.post_process_grounded_object_detection(
-        output, threshold=threshold, target_sizes=[size[::-1]] * len(pictures)
+        output, threshold=0.0, target_sizes=[size[::-1]] * len(pictures)
     )
     found = detector(folder, threshold)(pictures)
     assert any(0 < len(one.detections) < network.config.num_queries for one in found)
     for b, (one, other) in enumerate(zip(found, wanted, strict=True)):
-        boxes = other["boxes"].numpy()
-        np.testing.assert_array_equal(one.detections.score, other["scores"].numpy())
-        np.testing.assert_array_equal(one.detections.box, np.clip(boxes, 0, [*size, *size]))
-        kept = output.logits[b].sigmoid().max(dim=-1).values > threshold
-        np.testing.assert_array_equal(one.detections.feature, output.last_hidden_state[b, kept].numpy())
-        scores = output.logits[b, kept].sigmoid()
-        names = [int(np.argmax([float(row[start:stop].mean()) for start, stop in spans])) for row in scores]
-        assert one.detections.phrase.tolist() == names
+        sure = score[b] > threshold
+        np.testing.assert_array_equal(one.detections.score, score[b, sure].numpy())
+        np.testing.assert_array_equal(one.detections.box, np.clip(other["boxes"][sure].numpy(), 0, [*size, *size]))
+        np.testing.assert_array_equal(one.detections.feature, output.last_hidden_state[b, sure].numpy())
+        assert one.detections.phrase.tolist() == names[b, sure].tolist()
+
+
+@pytest.mark.parametrize("family", DETECTORS)
+def test_detections_of_words_of_one_token_are_the_library_s(tiny_models: TinyModels, family: str) -> None:
+    """There the library's own scores and names are ours."""
+    folder, pictures, phrases = tiny_models(family), frames(SIZES[0]), ("a", "b", "z", "7")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    processor = GroundingDinoProcessor(GroundingDinoImageProcessorPil.from_pretrained(folder), tokenizer)
+    inputs = processor(images=pictures, text=[list(phrases)] * len(pictures), return_tensors="pt")
+    with torch.inference_mode():
+        output = DETECTORS[family].from_pretrained(folder).eval()(**inputs)
+    word = torch.isin(torch.arange(256), torch.tensor([1, 3, 5, 7]))  # [CLS] a . b . z . 7 . [SEP]
+    output.logits = output.logits.masked_fill(~word, -torch.inf)
+    score = output.logits.sigmoid().amax(dim=-1)
+    threshold = float(score.median())
+    for b, one in enumerate(detector(folder, threshold, phrases)(pictures)):
+        results = []
+        for q in torch.nonzero(score[b] > threshold)[:, 0].tolist():
+            just_below = float(torch.nextafter(score[b, q], torch.tensor(0.0)))  # so that it names the best token alone
+            alone = type(output)(logits=output.logits[b, q][None, None], pred_boxes=output.pred_boxes[b, q][None, None])
+            results += processor.post_process_grounded_object_detection(
+                alone, inputs["input_ids"][b : b + 1], threshold, just_below, [SIZES[0][::-1]]
+            )
+        assert len(results) > 3
+        assert [phrases[k] for k in one.detections.phrase] == [result["text_labels"][0] for result in results]
+        np.testing.assert_array_equal(one.detections.score, np.concatenate([r["scores"].numpy() for r in results]))
+        boxes = np.concatenate([result["boxes"].numpy() for result in results])
+        np.testing.assert_array_equal(one.detections.box, np.clip(boxes, 0, [*SIZES[0], *SIZES[0]]))
 
 
 def _token_spans(tokenizer: Any, text: str) -> list[tuple[int, int]]:
@@ -198,13 +227,19 @@ def _squeezed(picture: UInt8, side: int, mean: Sequence[float], std: Sequence[fl
     return torch.from_numpy(normal.transpose(2, 0, 1))
 
 
-def _compare(found: list[PackedMasks], wanted: Sequence[torch.Tensor], count: int) -> None:
+def _compare(found: list[list[Mask]], wanted: Sequence[torch.Tensor], count: int) -> None:
     """wanted: per frame (K,1,H,W) bool. The second frame was asked for three boxes only."""
     assert [len(one) for one in found] == [count, 3]
     for one, other in zip(found, wanted, strict=True):
         assert 0 < other.float().mean() < 1
         for k in range(len(one)):
-            np.testing.assert_array_equal(one[k], other[k, 0].numpy())
+            np.testing.assert_array_equal(_whole(one[k], other.shape[-2:]), other[k, 0].numpy())
+
+
+def _whole(mask: Mask, shape: tuple[int, int]) -> np.ndarray:
+    whole = np.zeros(shape, np.bool_)
+    whole[mask.window] = mask.inside
+    return whole
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -216,7 +251,8 @@ def test_instances_of_sam3_are_the_library_s_steps(tiny_models: TinyModels, size
     tokenizer = AutoTokenizer.from_pretrained(folder)
     settings = SegmentSettings(sam3=Sam3Settings(threshold=threshold, phrases=3))
     found = Sam3Network(folder, PHRASES, settings, CPU, features=True).find(pictures)
-    for picture, (things, masks, features) in zip(pictures, found, strict=True):
+    for picture, one in zip(pictures, found, strict=True):
+        things, features = one.detections, one.features
         pixels = _squeezed(picture, 56, [0.5] * 3, [0.5] * 3)[None]
         number = 0
         for p, phrase in enumerate(PHRASES):
@@ -233,7 +269,8 @@ def test_instances_of_sam3_are_the_library_s_steps(tiny_models: TinyModels, size
             probability = output.pred_masks[0, sure].sigmoid()[None]
             whole = torch.nn.functional.interpolate(probability, size[::-1], mode="bilinear", align_corners=False)[0]
             for k in range(int(sure.sum())):
-                differing = masks[number + k] != (whole[k] > 0.5).numpy()
+                mine_whole = _whole(enlarged(one.probability[number + k], size[::-1]), size[::-1])
+                differing = mine_whole != (whole[k] > 0.5).numpy()
                 assert (np.abs(whole[k].numpy()[differing] - 0.5) < 1e-5).all()  # rounding, on the very edge
             number += int(sure.sum())
         assert 0 < number == len(things) < len(PHRASES) * 12
@@ -249,8 +286,8 @@ def test_sam3_gives_the_same_however_many_phrases_are_together(tiny_models: Tiny
     runs = []
     for phrases in (1, 4):
         settings = SegmentSettings(sam3=Sam3Settings(threshold=0.2, phrases=phrases))
-        ((things, _, _),) = Sam3Network(folder, PHRASES, settings, CPU, features=True).find(pictures)
-        runs.append(things)
+        (one,) = Sam3Network(folder, PHRASES, settings, CPU, features=True).find(pictures)
+        runs.append(one.detections)
     np.testing.assert_array_equal(runs[0].phrase, runs[1].phrase)
     np.testing.assert_allclose(runs[0].score, runs[1].score, atol=1e-6)
     np.testing.assert_allclose(runs[0].feature, runs[1].feature, atol=1e-4)
@@ -265,8 +302,10 @@ def test_features_of_sam3_are_the_decoder_s_last_states(tiny_models: TinyModels)
     hook = scoring.register_forward_pre_hook(
         lambda _m, _a, kwargs: last.append(kwargs["decoder_hidden_states"][-1]), with_kwargs=True
     )
-    ((things, _, _),) = under_test.find(pictures)
+    (one,) = under_test.find(pictures)
+    things = one.detections
     hook.remove()
+    assert len(things) > 2
     sure = {tuple(row) for row in last[0][0].numpy().round(5).tolist()}
     assert {tuple(row) for row in things.feature.round(5).tolist()} <= sure  # what the score was computed from
 
@@ -282,9 +321,9 @@ def test_every_network_runs_in_every_precision(tiny_models: TinyModels, precisio
     for family in ("sam", "sam2"):
         assert len(BoxMasks(tiny_models(family), CPU, precision)(pictures, [BOXES[:2]] * 2)) == 2
     settings = SegmentSettings(precision=precision, sam3=Sam3Settings(threshold=0.0))
-    for things, masks, _ in Sam3Network(tiny_models("sam3"), PHRASES, settings, CPU, features=True).find(pictures):
-        assert len(things) == len(masks) == len(PHRASES) * 12
-        assert np.isfinite(things.feature).all()
+    for one in Sam3Network(tiny_models("sam3"), PHRASES, settings, CPU, features=True).find(pictures):
+        assert len(one.detections) == len(one.probability) == len(PHRASES) * 12
+        assert np.isfinite(one.detections.feature).all()
 
 
 def test_masks_of_sam2_are_its_processor_s(tiny_models: TinyModels) -> None:
@@ -317,8 +356,8 @@ def test_instances_of_sam3_are_its_processor_s(tiny_models: TinyModels) -> None:
     processor = Sam3Processor(Sam3ImageProcessor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder))
     network = Sam3Model.from_pretrained(folder).eval()
     seen = under_test._pictures(images=[picture], return_tensors="pt")["pixel_values"]
-    ((things, masks, _),) = under_test.find([picture])
-    number = 0
+    (one,) = under_test.find([picture])
+    things, number = one.detections, 0
     for p, phrase in enumerate(PHRASES):
         inputs = processor(images=picture, text=phrase, return_tensors="pt")
         assert (seen - inputs["pixel_values"]).abs().max() < 1.5 / 255 / 0.5
@@ -329,6 +368,7 @@ def test_instances_of_sam3_are_its_processor_s(tiny_models: TinyModels) -> None:
         np.testing.assert_allclose(things.score[mine], wanted["scores"].numpy(), atol=1e-6)
         np.testing.assert_allclose(things.box[mine], np.clip(wanted["boxes"], 0, [*size, *size]), atol=1e-3)
         for mask in wanted["masks"]:
-            assert (masks[number] != mask.bool().numpy()).mean() < 1e-3  # rounding, on the very edge
+            mine_whole = _whole(enlarged(one.probability[number], size[::-1]), size[::-1])
+            assert (mine_whole != mask.bool().numpy()).mean() < 1e-3  # rounding, on the very edge
             number += 1
     assert number == len(things) > 0

@@ -50,19 +50,21 @@ def test_every_name_of_scannet200_is_found_under_its_own_tokens(
     assert found == [(name, pytest.approx(0.9)) for name in scannet200]
 
 
-@pytest.mark.parametrize("name", ["grounded", "office desk"])
-def test_a_shared_word_does_not_mix_names(tokenizer: AutoTokenizer, name: str) -> None:
-    phrases = ("desk", "office desk", "office chair", "grounded")
+def test_a_shared_word_does_not_mix_names(tokenizer: AutoTokenizer) -> None:
+    phrases = ("desk", "office desk", "office chair")
     (text,) = text_passes(phrases, tokenizer, LIMIT)
-    scores = np.full((1, len(text.tokens)), 0.05, np.float32)
-    start, stop = text.spans[phrases.index(name)]
-    scores[0, start:stop] = np.linspace(0.5, 0.7, stop - start)
-    for other, (left, right) in zip(phrases, text.spans, strict=True):
-        if other != name:  # one strong token elsewhere, but not a strong name
-            scores[0, left] = max(scores[0, left], 0.75 if right - left > 4 else 0.05)
+    (desk, office_desk, office_chair) = text.spans
+    office = len("office")
+    scores = np.full((3, len(text.tokens)), 0.05, np.float32)
+    scores[0, slice(*desk)] = 0.5  # a desk; the compound name's second word says so too, its first does not
+    scores[0, office_desk[0] + office : office_desk[1]] = 0.55
+    scores[1, slice(*office_desk)] = 0.5
+    scores[1, slice(*desk)] = 0.45
+    scores[2, office_chair[0]] = 0.9  # one strong token, and not a strong name
+    scores[2, slice(*desk)] = 0.4
     phrase, score = text.name(scores)
-    assert phrases[phrase[0]] == name
-    assert score[0] == scores[0, 1:].max()
+    assert [phrases[k] for k in phrase] == ["desk", "office desk", "desk"]
+    np.testing.assert_array_equal(score, np.float32([0.5, 0.5, 0.4]))  # each of its own name's tokens
 
 
 def test_separators_and_padding_name_nothing() -> None:
@@ -70,7 +72,7 @@ def test_separators_and_padding_name_nothing() -> None:
     scores = np.full((1, 9), 0.99, np.float32)
     scores[0, [1, 3, 4]] = (0.3, 0.4, 0.1)
     phrase, score = text.name(scores)
-    assert (phrase[0], score[0]) == (10, np.float32(0.4))
+    assert (phrase[0], score[0]) == (10, np.float32(0.3))
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.integers(40, 120))
@@ -107,6 +109,8 @@ def _greedy(lengths: list[int], limit: int) -> int:
 def test_household_takes_few_passes(tokenizer: AutoTokenizer) -> None:
     vocabulary = read_vocabulary("household").phrases
     passes = text_passes(vocabulary, tokenizer, LIMIT)
+    letters = sum(len(phrase.replace(" ", "")) + 1 for phrase in vocabulary)  # a token each, and one between phrases
+    assert len(passes) <= letters / (LIMIT - 2 - 20) + 1
     assert sum(len(text.spans) for text in passes) == len(vocabulary)
 
 
