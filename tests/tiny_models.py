@@ -20,8 +20,12 @@ from transformers import (
     MMGroundingDinoForObjectDetection,
     Sam2Config,
     Sam2Model,
+    Sam2VideoConfig,
+    Sam2VideoModel,
     Sam3Config,
     Sam3Model,
+    Sam3VideoConfig,
+    Sam3VideoModel,
     SamConfig,
     SamImageProcessorPil,
     SamModel,
@@ -30,7 +34,8 @@ from transformers import (
 
 DETECTORS = ("grounding-dino", "mm-grounding-dino")
 MASKERS = ("sam", "sam2")
-SIDE = 64  # pixels that the networks see
+SIDE, SAM3_SIDE = 64, 56  # pixels that the networks see
+_IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _GAIN = {"grounding-dino": 1.5, "mm-grounding-dino": 6.0, "sam": 6.0, "sam2": 6.0, "sam3": 6.0}
 """Random weights see everything alike; larger ones make their answers differ from place to place."""
 
@@ -43,6 +48,8 @@ def save_tiny(family: str, folder: Path) -> Path:
         "sam": _sam,
         "sam2": _sam2,
         "sam3": _sam3,
+        "sam2_video": _sam2_video,
+        "sam3_video": _sam3_video,
     }
     torch.manual_seed(7)
     folder.mkdir(parents=True)
@@ -121,9 +128,9 @@ def _sam(folder: Path) -> None:
     SamImageProcessorPil(size=size, pad_size=pad).save_pretrained(folder)
 
 
-def _sam2(folder: Path) -> None:
-    config = Sam2Config(
-        vision_config={
+def _sam2_parts() -> dict[str, Any]:
+    return {
+        "vision_config": {
             "backbone_config": {
                 "model_type": "sam2_hiera_det_model", "hidden_size": 16, "num_attention_heads": 1,
                 "image_size": [SIDE, SIDE], "blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [16, 32, 64, 128],
@@ -134,21 +141,44 @@ def _sam2(folder: Path) -> None:
             "backbone_feature_sizes": [[SIDE // 4] * 2, [SIDE // 8] * 2, [SIDE // 16] * 2],
             "fpn_hidden_size": 32,
         },
-        prompt_encoder_config={"hidden_size": 32, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 4},
-        mask_decoder_config={
+        "prompt_encoder_config": {
+            "hidden_size": 32, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 4,
+        },
+        "mask_decoder_config": {
             "hidden_size": 32, "mlp_dim": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
             "iou_head_hidden_dim": 32,
         },
-    )  # fmt: skip
-    model = Sam2Model(config)
+    }  # fmt: skip
+
+
+def _sam2(folder: Path) -> None:
+    model = Sam2Model(Sam2Config(**_sam2_parts()))
     _shake(model, "sam2")
     model.save_pretrained(folder)
-    save_square_preprocessor(folder, SIDE, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    save_square_preprocessor(folder, SIDE, *_IMAGENET)
 
 
-def _sam3(folder: Path) -> None:
-    side = 56
-    config = Sam3Config(
+def _sam2_video(folder: Path) -> None:
+    """As the hub has SAM 2.1: with the parts for video, and settings that leave things to be filled in."""
+    memory = {
+        "memory_attention_hidden_size": 32, "memory_attention_num_layers": 1, "memory_encoder_hidden_size": 32,
+        "memory_attention_feed_forward_hidden_size": 32, "memory_encoder_output_channels": 16,
+        "memory_fuser_embed_dim": 32, "mask_downsampler_embed_dim": 32, "memory_fuser_intermediate_dim": 32,
+        "memory_attention_num_attention_heads": 1,
+    }  # fmt: skip
+    model = Sam2VideoModel(Sam2VideoConfig(**_sam2_parts(), **memory))
+    _shake(model, "sam2")
+    model.save_pretrained(folder)
+    save_square_preprocessor(folder, SIDE, *_IMAGENET)
+    path = folder / "preprocessor_config.json"
+    said = json.loads(path.read_text())
+    said |= {"image_mean": None, "do_pad": None, "image_processor_type": "Sam2ImageProcessorFast", "device": None}
+    path.write_text(json.dumps(said | {"mask_size": {"height": 16, "width": 16}}))
+
+
+def _sam3_config() -> Sam3Config:
+    side = SAM3_SIDE
+    return Sam3Config(
         vision_config={
             "backbone_config": {
                 "model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
@@ -169,10 +199,27 @@ def _sam3(folder: Path) -> None:
         },
         mask_decoder_config={"hidden_size": 32, "num_attention_heads": 4},
     )  # fmt: skip
-    model = Sam3Model(config)
+
+
+def _sam3(folder: Path) -> None:
+    model = Sam3Model(_sam3_config())
     _shake(model, "sam3")
     model.save_pretrained(folder)
-    save_square_preprocessor(folder, side, [0.5] * 3, [0.5] * 3)
+    save_square_preprocessor(folder, SAM3_SIDE, [0.5] * 3, [0.5] * 3)
+    save_clip_tokenizer(folder, 598, 599)
+
+
+def _sam3_video(folder: Path) -> None:
+    """As the hub has SAM 3: its detector inside of a model for video, and the pictures' settings inside of others."""
+    config = Sam3VideoConfig(detector_config=_sam3_config().to_dict())
+    config.tracker_config.memory_attention_num_layers = 1
+    model = Sam3VideoModel(config)
+    _shake(model.detector_model, "sam3")
+    model.save_pretrained(folder)
+    save_square_preprocessor(folder, SAM3_SIDE, [0.5] * 3, [0.5] * 3)
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": settings, "target_size": SAM3_SIDE}))
+    (folder / "preprocessor_config.json").unlink()
     save_clip_tokenizer(folder, 598, 599)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from flows.generate_labels import SceneResult, run
-from flows.settings import LabelParameters, name_scenes, with_scene_paths
+from flows.settings import LabelParameters, checked, name_scenes, with_scene_paths
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.records import LabelledScene
 from ovseg3r_model.rooms import make_room
@@ -126,6 +126,40 @@ def test_auto_takes_the_masks_given_then_the_weights_that_are_here(
 def test_masks_are_not_given_to_an_engine_that_makes_its_own(engines: dict[str, dict[str, Any]]) -> None:
     with pytest.raises(InputError, match="--segment sam3 would not use them"):
         build_segmenter(_pipeline({**engines["sam3"], "masks": "masks.json"}).segment)
+
+
+def test_two_scenes_at_a_time_share_the_weights(
+    small_rooms: dict[str, Path], engines: dict[str, dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = engines["mm-grounded-sam2"]["grounded_sam"]
+    own = {name: str(shutil.copytree(weights[name], tmp_path / name)) for name in ("detector", "sam")}
+    segment = {**engines["mm-grounded-sam2"], "grounded_sam": {**weights, **own}}
+    alone, _ = labelled(parameters(small_rooms["tum"], segment))
+    sources = [str(small_rooms["scannet"]), str(small_rooms["tum"])]
+    both = parameters(small_rooms["tum"], segment).model_copy(update={"sources": tuple(sources), "workers": 2})
+    with caplog.at_level("INFO", "ovseg3r.segmentation"):
+        results = run(both)
+    assert [result.status for result in results] == ["published", "published"]
+    assert "loaded" not in caplog.text  # the scene before has done so
+    assert alone.row is not None
+    assert results[1].row is not None
+    assert results[1].row.label_histogram == alone.row.label_histogram
+    assert results[1].row.digest == alone.row.digest
+
+
+@pytest.mark.parametrize(("settings", "sentence"), [
+    ({"segment": {"engine": "regions", "prompt": "chair"}}, "regions would not use them"),
+    ({"segment": {"masks": "masks.json", "vocabulary": "scannet200"}}, "imported would not use them"),
+    ({"segment": {"engine": "regions", "simulated": {"truth": "room"}}}, "regions would not use it"),
+])  # fmt: skip
+def test_what_an_engine_would_not_use_is_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        build_segmenter(PipelineSettings.model_validate(settings).segment)
+
+
+def test_a_size_of_features_that_are_not_kept_is_refused() -> None:
+    with pytest.raises(InputError, match="add --features"):
+        checked({"sources": ["room"], "pipeline": {"features": {"size": 8}}})
 
 
 @pytest.mark.parametrize("engine", ["imported", "regions"])

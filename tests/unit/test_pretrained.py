@@ -5,6 +5,7 @@ import logging
 import shutil
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.records import ViewMasks
 from ovseg3r_model.segmentation import build_segmenter
 from ovseg3r_model.segmentation.pretrained import load_network
 from ovseg3r_model.settings import GroundedSamSettings, Sam3Settings, SegmentSettings
 from tests.conftest import TinyModels
-from tests.contracts.segmenter_contract import small_recording
+from tests.contracts.segmenter_contract import assert_same, small_recording
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -105,6 +107,78 @@ def test_a_network_is_loaded_once_however_many_scenes(
             assert len(list(engine.segment(small_recording(), [0, 1]))) == 2
     loaded = [record.getMessage() for record in caplog.records if "loaded" in record.getMessage()]
     assert loaded == ["mm-grounding-dino loaded on cpu", "sam2 loaded on cpu"]
+
+
+def test_scenes_at_the_same_time_share_a_network_and_do_not_mix(tiny_models: TinyModels) -> None:
+    recording, prompts = small_recording(), ("chair", "mug. desk", "lamp. rug. door")
+    weights = tiny_models("mm-grounding-dino"), tiny_models("sam2")
+
+    def masks(prompt: str) -> list[ViewMasks]:
+        engine = build_segmenter(grounded(*weights, prompt=prompt), features=True)
+        return list(engine.segment(recording, range(len(recording))))
+
+    singly = [masks(prompt) for prompt in prompts]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(masks, prompts))
+    for one, other in zip(singly, together, strict=True):
+        assert_same(one, other)
+
+
+@pytest.mark.parametrize(("family", "name"), [
+    ("grounding-dino", "tokenizer"), ("sam3", "tokenizer"),
+    ("grounding-dino", "preprocessor_config.json"), ("sam", "preprocessor_config.json"),
+])  # fmt: skip
+def test_what_an_own_folder_lacks_is_told_before_any_work(
+    folder: Callable[[str], Path], family: str, name: str
+) -> None:
+    """Without its tokenizer's files the library would make an empty one, to which all words are alike."""
+    spoilt = folder(family)
+    removed = [path for path in spoilt.iterdir() if path.name.startswith((name, "vocab", "merges"))]
+    for path in removed if name == "tokenizer" else [spoilt / name]:
+        path.unlink()
+    if family == "sam3":
+        settings = SegmentSettings(engine="sam3", sam3=Sam3Settings(weights=str(spoilt)))
+    else:
+        detector, sam = (
+            (spoilt, folder("sam2")) if family == "grounding-dino" else (folder("mm-grounding-dino"), spoilt)
+        )
+        settings = grounded(detector, sam)
+    with pytest.raises(InputError, match=f"{name}.* missing"):
+        build_segmenter(settings)
+
+
+def test_settings_that_cannot_be_read_are_told(folder: Callable[[str], Path]) -> None:
+    sam, sam2 = folder("sam"), folder("sam2")
+    for spoilt in (sam, sam2):
+        (spoilt / "preprocessor_config.json").write_text("{not json")
+        engine = build_segmenter(grounded(folder("mm-grounding-dino").rename(spoilt / "detector"), spoilt))
+        with pytest.raises(InputError, match=str(spoilt)):
+            engine.prepare(small_recording())
+
+
+def test_words_are_encoded_once_for_all_scenes(folder: Callable[[str], Path]) -> None:
+    settings = SegmentSettings(engine="sam3", prompt="chair. mug", sam3=Sam3Settings(weights=str(folder("sam3"))))
+    encoder = load_network(Path(settings.sam3.weights), torch.device("cpu")).text_encoder
+    calls: list[int] = []
+    encoder.register_forward_hook(lambda *_: calls.append(1))
+    for prompt in ("chair. mug", "mug. chair", "mug. desk"):
+        build_segmenter(settings.model_copy(update={"prompt": prompt})).prepare(small_recording())
+    assert len(calls) == 3
+
+
+def test_sam_does_not_look_at_frames_without_a_box(folder: Callable[[str], Path]) -> None:
+    sam = folder("sam")
+    settings = grounded(folder("mm-grounding-dino"), sam, prompt="chair", batch=2)
+    blind = settings.model_copy(update={"grounded_sam": settings.grounded_sam.model_copy(update={"threshold": 0.99})})
+    seen: list[int] = []
+    vision = load_network(sam, torch.device("cpu")).vision_encoder
+    vision.register_forward_pre_hook(lambda _m, inputs: seen.append(len(inputs[0])))
+    recording = small_recording()
+    empty = list(build_segmenter(blind).segment(recording, range(len(recording))))
+    assert [masks.labels for masks in empty] == [()] * len(recording)
+    assert seen == []
+    list(build_segmenter(settings).segment(recording, range(len(recording))))
+    assert sum(seen) == len(recording)
 
 
 def test_changed_weights_are_loaded_anew(folder: Callable[[str], Path]) -> None:
