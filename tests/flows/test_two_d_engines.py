@@ -115,7 +115,7 @@ def test_auto_takes_the_masks_given_then_the_weights_that_are_here(
     result, _ = labelled(parameters(source, auto))
     assert result.row is not None
     assert result.row.engines["segment"] == "grounded-sam"
-    given = plan(source, "room", _pipeline({**auto, "masks": masks_of(source)}))
+    given = plan(source, "room", _pipeline({**auto, "prompt": None, "masks": masks_of(source)}))
     assert given.configs["segment"]["engine"] == "imported"
     (refused,) = run(parameters(source, {"engine": "auto", "simulated": engines["simulated"]["simulated"]}))
     assert refused.status == "bad-input"
@@ -216,11 +216,15 @@ class _Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(("batch", "saved"), [(1, [0, 5]), (4, [0, 2, 5, 9])])
 def test_a_stopped_run_repeats_no_more_than_the_batch_in_flight(
-    small_rooms: dict[str, Path], engines: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, batch: int
+    small_rooms: dict[str, Path],
+    engines: dict[str, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+    saved: list[int],
 ) -> None:
-    """Stopped after the 2nd, 5th and 9th frame was saved; then to the end."""
+    """Stopped again and again, after so many frames were saved; then to the end."""
     computed: list[list[int]] = []
     through = Batches._through
 
@@ -232,7 +236,7 @@ def test_a_stopped_run_repeats_no_more_than_the_batch_in_flight(
     undisturbed, _ = labelled(parameters(small_rooms["7scenes"], segment, features={"save": True}))
     monkeypatch.setattr(Batches, "_through", counted)
     given = parameters(small_rooms["7scenes"], segment, features={"save": True})
-    for stop in (2, 5, 9, 99):
+    for stop in (*saved[1:], 99):
         computed.append([])
 
         def listener(event: Progress, stop: int = stop) -> None:
@@ -242,9 +246,8 @@ def test_a_stopped_run_repeats_no_more_than_the_batch_in_flight(
         with listening(listener):
             (result,) = run(given)
         assert result.status == ("published" if stop == 99 else "failed")
-    saved = [0, 2, 5, 9]
     assert [min(frames) for frames in computed] == [start // batch * batch for start in saved]
-    assert computed[-1] == list(range(9 // batch * batch, 12))
+    assert computed[-1] == list(range(saved[-1] // batch * batch, 12))
     times = Counter(frame for frames in computed for frame in frames)
     assert max(times.values()) <= 2
     assert undisturbed.row is not None
