@@ -20,7 +20,7 @@ from benchmarks.grouping import superpoint_rows
 from benchmarks.labelling import lifting_rows
 from benchmarks.markdown import VIDEO_HEAD, figure, with_range
 from benchmarks.measure import Row, machine
-from benchmarks.segmenting import segmentation_memory_rows, segmentation_rows
+from benchmarks.segmenting import overlap_rows, segmentation_memory_rows, segmentation_rows
 from benchmarks.storing import storage_rows
 from benchmarks.videos import VideoRow, spread, video_rows, video_speed_rows
 from flows.demo import MASK_ERRORS
@@ -37,7 +37,7 @@ SPEED: dict[str, Callable[[bool], list[Row]]] = {
     "lifting": lifting_rows,
     "storage": storage_rows,
     "video": video_speed_rows,
-    "segmentation": lambda quick: [*segmentation_memory_rows(quick), *segmentation_rows(quick)],
+    "segmentation": lambda quick: [*overlap_rows(quick), *segmentation_memory_rows(quick), *segmentation_rows(quick)],
 }
 
 

@@ -8,8 +8,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Row
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from benchmarks.measure import Row, timed_in_turn
 from benchmarks.random_models import Architecture, architectures
+from ovseg3r_model.records import Bool, Float32
+from ovseg3r_model.segmentation.detections import Detections, Mask
+from ovseg3r_model.segmentation.overlaps import id_map, thin_boxes
+from ovseg3r_model.settings import OverlapSettings
 from tests.tiny_models import save_tiny
 
 _INPUT = {
@@ -44,6 +52,54 @@ def _row(architecture: Architecture, folder: Path, device: str, runs: int) -> Ro
         "segmentation", what, _INPUT[architecture.kind], found["seconds"], runs, peak, "MB", "the weights alone",
         weights,
     )  # fmt: skip
+
+
+def overlap_rows(quick: bool) -> list[Row]:
+    """Boxes and masks of one frame until its id map; beside them pycocotools, which only compares them."""
+    boxes, masks, (width, height), runs = (100, 10, (320, 240), 1) if quick else (1000, 100, (1920, 1080), 5)
+    rng = np.random.default_rng(0)
+    corner = rng.random((boxes, 2)) * [width * 0.7, height * 0.7]
+    extent = (0.05 + 0.25 * rng.random((boxes, 2))) * [width, height]
+    box = np.concatenate([corner, corner + extent], axis=1).astype(np.float32)
+    empty = np.zeros((boxes, 0), np.float32)
+    found = Detections(box, rng.random(boxes).astype(np.float32), np.zeros(boxes, np.int64), empty)
+    wholes = [_blob(box[k], (height, width)) for k in range(masks)]
+    cut = [Mask.of(whole) for whole in wholes]
+    settings = OverlapSettings()
+    xywh = np.concatenate([corner, extent], axis=1)
+    crowd = [0] * masks
+
+    def compared() -> None:
+        codes = [coco_mask.encode(np.asfortranarray(whole, dtype=np.uint8)) for whole in wholes]
+        coco_mask.iou(codes, codes, crowd)
+
+    thin, pairs, ids, library = timed_in_turn(
+        [
+            lambda: thin_boxes(found, settings),
+            lambda: coco_mask.iou(xywh, xywh, [0] * boxes),
+            lambda: id_map(cut, found.score[:masks], (height, width), settings, 25),
+            compared,
+        ],
+        runs,
+    )
+    return [
+        Row("segmentation", "boxes thinned", f"{boxes} boxes", thin, runs, boxes / thin, "boxes/s",
+            "pycocotools, IoU of all pairs alone", boxes / pairs),
+        Row("segmentation", "masks to an id map", f"{masks} masks {width}x{height}", ids, runs, masks / ids, "masks/s",
+            "pycocotools, encoding and IoU of all pairs alone", masks / library),
+    ]  # fmt: skip
+
+
+def _blob(box: Float32, shape: tuple[int, int]) -> Bool:
+    """(H,W) an ellipse with holes and crumbs."""
+    x0, y0, x1, y1 = (int(v) for v in box)
+    mask = np.zeros(shape, np.uint8)
+    middle, axes = ((x0 + x1) // 2, (y0 + y1) // 2), (max((x1 - x0) // 2, 1), max((y1 - y0) // 2, 1))
+    cv2.ellipse(mask, middle, axes, 0, 0, 360, 1, -1)
+    rng = np.random.default_rng(x0)
+    speck = rng.integers(0, [max(x1 - x0, 1), max(y1 - y0, 1)], (20, 2)) + np.array([x0, y0])
+    mask[np.clip(speck[:, 1], 0, shape[0] - 1), np.clip(speck[:, 0], 0, shape[1] - 1)] ^= 1
+    return mask.astype(np.bool_)
 
 
 def segmentation_memory_rows(quick: bool) -> list[Row]:
