@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 
 from benchmarks.filming import Film, film, scene_unique
-from ovseg3r_model.evaluation import superpoint_quality
+from ovseg3r_model.label_quality import superpoint_quality
 from ovseg3r_model.lifting import lift
 from ovseg3r_model.reconstruction.posed_rgbd import PosedRgbd
 from ovseg3r_model.records import Int32

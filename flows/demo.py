@@ -13,7 +13,7 @@ from flows.generate_labels import run
 from flows.settings import LabelParameters
 from ovseg3r_model import pictures
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.evaluation import lift_quality, superpoint_quality
+from ovseg3r_model.label_quality import lift_quality, superpoint_quality
 from ovseg3r_model.reconstruction.judge import align_cameras, judge_trajectory
 from ovseg3r_model.records import Float64, Int32, LabelledScene
 from ovseg3r_model.rooms import Room, make_room, write_room

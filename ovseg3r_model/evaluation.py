@@ -1,168 +1,214 @@
-"""Labels against ground truth: how good are superpoints and lifted annotations, independently of any network."""
+"""Instance AP by the rules of the ScanNet benchmark's script (METHOD 5; ``evaluate_semantic_instance.py`` of
+ScanNet/ScanNet, with the classes of ScanNet200).
+
+What the script does is followed to the number, also where one would do it otherwise:
+
+- a prediction may be matched with several instances at the lower thresholds; it goes to the first of them, in order of
+  the instances' ids, that it overlaps by more than the threshold;
+- of several predictions on one instance the surest counts and the others are false positives;
+- predictions of fewer than 100 points are left out; so are, at a threshold, those without a match of which a larger
+  share than the threshold lies on points without a valid class or in instances of fewer than 100 points;
+- the curve is integrated by a trapezium around each of its points, from an artificial (recall 0, precision 1).
+
+One case is ours: a class of which every prediction is left out has AP 0, where the script stops with an error.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ovseg3r_model.records import Correspondence, Float64, Int32, Int64, UInt32
+from ovseg3r_model.errors import InputError
+from ovseg3r_model.label_quality import AP_THRESHOLDS, MIN_INSTANCE_POINTS
+from ovseg3r_model.records import Bool, Float32, Float64, Int64
 
-AP_THRESHOLDS = np.arange(0.5, 0.95, 0.05)
-"""The nine IoU thresholds of ScanNet's AP, METHOD 5."""
+PER_LABEL = 1000
+"""ScanNet's ids of the ground truth: the class's id times 1000, plus a number of the instance."""
 
-MIN_INSTANCE_POINTS = 100
-"""Ground-truth instances with fewer points are none, METHOD 5."""
+THRESHOLDS = np.append(AP_THRESHOLDS, 0.25)
+"""The nine that are averaged, then that of AP25."""
 
 
 @dataclass(frozen=True)
-class SuperpointQuality:
-    """purity: share of points that carry their superpoint's commonest truth. boundary_recall: share of the neighbouring
-    pairs of points with different truth that also have different superpoints. oracle_ap: see :func:`oracle_ap`, over
-    all instances. oracle_ap_flat: over the flat ones.
+class PredictedInstances:
+    """P predictions for a scene of N points. points: P arrays of increasing indices of points; label (P,) int64 class
+    ids; score (P,) float32.
     """
 
-    superpoints: int
-    purity: float
-    boundary_recall: float
-    oracle_ap: float
-    oracle_ap_flat: float
+    points: tuple[Int64, ...]
+    label: Int64
+    score: Float32
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @classmethod
+    def of_masks(cls, masks: Bool, label: Int64, score: Float32) -> "PredictedInstances":
+        """From masks (P,N) bool."""
+        return cls(tuple(np.flatnonzero(mask) for mask in masks), label, score)
 
 
-def superpoint_quality(superpoint: Int32, truth: Int32, edges: Int32, flat_ids: Sequence[int]) -> SuperpointQuality:
-    """Scores superpoints (N,) against true instance ids (N,), 0 = background; ``edges`` (E,2) are the neighbouring
-    points.
+@dataclass(frozen=True)
+class AveragePrecision:
+    """ap (C,): over the nine thresholds, ap50, ap25 (C,), in the order of ``classes`` (C,); nan for a class without
+    ground truth.
     """
-    table = _Overlap.of(superpoint, truth)
-    boundary = truth[edges[:, 0]] != truth[edges[:, 1]]
-    split = superpoint[edges[:, 0]] != superpoint[edges[:, 1]]
-    flat = np.isin(table.truth_ids, np.asarray(flat_ids, np.int64))
-    counted = (table.truth_ids > 0) & (table.truth_size >= MIN_INSTANCE_POINTS)
-    iou = best_group_iou(superpoint, truth)
-    return SuperpointQuality(
-        superpoints=len(np.unique(superpoint)),
-        purity=float(_largest_share(table) / len(superpoint)),
-        boundary_recall=float((split & boundary).sum() / max(boundary.sum(), 1)),
-        oracle_ap=oracle_ap(iou[counted]),
-        oracle_ap_flat=oracle_ap(iou[counted & flat]),
-    )
+
+    classes: Int64
+    ap: Float64
+    ap50: Float64
+    ap25: Float64
+
+    def mean(self, classes: Int64 | None = None) -> tuple[float, float, float]:
+        """(AP, AP50, AP25) over the classes that have ground truth, of ``classes`` alone where they are given; nan
+        where none has."""
+        chosen = np.ones(len(self.classes), np.bool_) if classes is None else np.isin(self.classes, classes)
+        found = [values[chosen & ~np.isnan(values)] for values in (self.ap, self.ap50, self.ap25)]
+        ap, ap50, ap25 = (float(values.mean()) if len(values) else float("nan") for values in found)
+        return ap, ap50, ap25
 
 
-def oracle_ap(iou: Float64) -> float:
-    """The best class-agnostic AP that any grouping of the superpoints could reach, from each instance's best IoU.
+class InstanceEvaluation:
+    """Collects scenes one by one, holding only what overlaps; ``result`` may be asked for at any time."""
 
-    A perfect ranking puts the matching groups first, so at each threshold the precision is 1 up to the recall: AP is
-    the share of instances whose best group exceeds the threshold, averaged over :data:`AP_THRESHOLDS`. nan without
-    instances.
+    def __init__(self, classes: Sequence[int]) -> None:
+        """classes: ids of the classes that count; whatever else a point is labelled with is unannotated."""
+        self._classes = np.array(sorted(classes), np.int64)
+        self._scenes: list[dict[int, _ClassInScene]] = []
+
+    def add(self, truth: Int64, predicted: PredictedInstances) -> None:
+        """A scene: truth (N,) is the id of each point's instance, class * 1000 + number, 0 where there is none.
+
+        Raises:
+            InputError: a prediction has points that the scene has not.
+        """
+        for points in predicted.points:
+            if len(points) and not 0 <= points[0] <= points[-1] < len(truth):
+                raise InputError(f"A prediction has point {points[-1]} of a scene of {len(truth)} points.")
+        self._scenes.append(_overlaps(np.asarray(truth, np.int64), predicted, self._classes))
+
+    def result(self) -> AveragePrecision:
+        """AP of each class over all scenes so far."""
+        table = np.full((len(self._classes), len(THRESHOLDS)), np.nan)
+        for c, label in enumerate(self._classes):
+            scenes = [scene[int(label)] for scene in self._scenes if int(label) in scene]
+            for t, threshold in enumerate(THRESHOLDS):
+                table[c, t] = _average_precision(scenes, float(threshold))
+        nine = len(AP_THRESHOLDS)
+        return AveragePrecision(self._classes, table[:, :nine].mean(axis=1), table[:, 0], table[:, nine])
+
+
+def class_agnostic(
+    truth: Int64, predicted: PredictedInstances, classes: Sequence[int]
+) -> tuple[Int64, PredictedInstances]:
+    """The scene as if all ``classes`` were one, of id 1: for the AP of masks whatever their names."""
+    valid = np.isin(truth // PER_LABEL, np.array(classes))
+    _, number = np.unique(truth[valid], return_inverse=True)
+    out = np.zeros_like(truth)
+    out[valid] = PER_LABEL + 1 + number
+    kept = [k for k in range(len(predicted)) if predicted.label[k] in classes]
+    points = tuple(predicted.points[k] for k in kept)
+    return out, PredictedInstances(points, np.ones(len(kept), np.int64), predicted.score[kept])
+
+
+@dataclass(frozen=True)
+class _ClassInScene:
+    """One class in one scene: G instances and P predictions of it, in the script's order.
+
+    counted (G,): not too small. score (P,). ignored_share (P,): of their points, those without a valid class or in too
+    small instances of the class. candidates: by instance, the predictions that overlap it, with the IoU. best_iou (P,):
+    with any instance of the class.
     """
-    if not len(iou):
+
+    counted: Bool
+    score: Float32
+    ignored_share: Float64
+    candidates: tuple[tuple[tuple[int, float], ...], ...]
+    best_iou: Float64
+
+
+def _overlaps(truth: Int64, predicted: PredictedInstances, classes: Int64) -> dict[int, _ClassInScene]:
+    """By class: what of it is in the scene, where anything is."""
+    ids, instance = np.unique(truth, return_inverse=True)
+    size = np.bincount(instance, minlength=len(ids))
+    label = ids // PER_LABEL
+    valid = np.isin(label, classes) & (ids != 0)
+    large = [k for k in range(len(predicted)) if len(predicted.points[k]) >= MIN_INSTANCE_POINTS]
+    table = np.zeros((len(large), len(ids)), np.int64)
+    for row, k in enumerate(large):
+        table[row] = np.bincount(instance[predicted.points[k]], minlength=len(ids))
+    predicted_size, void = table.sum(axis=1), table[:, ~valid].sum(axis=1)
+    of_label = predicted.label[large] if large else np.zeros(0, np.int64)
+    score = predicted.score[large] if large else np.zeros(0, np.float32)
+    found = {}
+    for c in classes:
+        columns, rows = np.flatnonzero(valid & (label == c)), np.flatnonzero(of_label == c)
+        if len(columns) or len(rows):
+            common = table[np.ix_(rows, columns)]
+            iou = common / (size[columns] + predicted_size[rows, None] - common)
+            counted = size[columns] >= MIN_INSTANCE_POINTS
+            ignored = void[rows] + common[:, ~counted].sum(axis=1)
+            found[int(c)] = _ClassInScene(
+                counted,
+                score[rows],
+                ignored / np.maximum(predicted_size[rows], 1),
+                tuple(
+                    tuple((int(p), float(iou[p, g])) for p in np.flatnonzero(iou[:, g] > 0))
+                    for g in range(len(columns))
+                ),
+                iou.max(axis=1, initial=0.0),
+            )
+    return found
+
+
+def _average_precision(scenes: Sequence[_ClassInScene], threshold: float) -> float:
+    """AP of one class at one threshold; nan without ground truth."""
+    if not any(scene.counted.any() for scene in scenes):
         return float("nan")
-    return float(np.mean([(iou > t).mean() for t in AP_THRESHOLDS]))
+    parts = [_judged(scene, threshold) for scene in scenes]
+    right = np.concatenate([part[0] for part in parts])
+    score = np.concatenate([part[1] for part in parts])
+    missed = sum(part[2] for part in parts)
+    if not len(score):
+        return 0.0
+    return _area(right, score, missed)
 
 
-def best_group_iou(superpoint: Int32, truth: Int32) -> Float64:
-    """For each true id (sorted, 0 included) the highest IoU that a union of superpoints reaches with it.
-
-    With superpoint s holding a_s points of the instance and b_s others, the union that maximises (sum a) / (G + sum b)
-    is a prefix of the superpoints sorted by a / b: the optimum of a linear-fractional 0-1 programme without
-    constraints. Exact, not greedy.
-    """
-    table = _Overlap.of(superpoint, truth)
-    inside = table.count.astype(np.float64)
-    outside = table.superpoint_size[table.superpoint] - inside
-    order = np.lexsort((-inside / (inside + outside), table.truth))
-    of, inside, outside = table.truth[order], inside[order], outside[order]
-    first = np.searchsorted(of, np.arange(len(table.truth_ids)))
-    best = np.zeros(len(table.truth_ids))
-    for g, (lo, hi) in enumerate(zip(first, [*first[1:], len(of)], strict=True)):
-        best[g] = np.max(np.cumsum(inside[lo:hi]) / (table.truth_size[g] + np.cumsum(outside[lo:hi])))
-    return best
-
-
-@dataclass(frozen=True)
-class LiftQuality:
-    """How true the lifted annotation is, over all M observations.
-
-    accuracy: share of labelled observations whose point belongs to the true instance that their 2D instance mostly
-    covers.
-    recall: share of the observations of true instances that are labelled and accurate.
-    name_accuracy: share of labelled observations whose 2D instance carries a right name of the true instance under it.
-    """
-
-    accuracy: float
-    recall: float
-    name_accuracy: float
+def _judged(scene: _ClassInScene, threshold: float) -> tuple[Bool, Float64, int]:
+    """Which detections are right (D,), their scores (D,), and how many instances none was found for."""
+    right, score, missed = [], [], 0
+    taken: set[int] = set()
+    for g in np.flatnonzero(scene.counted):
+        surest: float | None = None
+        for p, iou in scene.candidates[g]:
+            if p in taken or not iou > threshold:
+                continue
+            confidence = float(scene.score[p])
+            if surest is None:
+                surest = confidence
+                taken.add(p)
+            else:
+                right.append(False)
+                score.append(min(surest, confidence))
+                surest = max(surest, confidence)
+        if surest is None:
+            missed += 1
+        else:
+            right.append(True)
+            score.append(surest)
+    wrong = (scene.best_iou <= threshold) & (scene.ignored_share <= threshold)
+    right += [False] * int(wrong.sum())
+    score += scene.score[wrong].tolist()
+    return np.array(right, np.bool_), np.array(score, np.float64), missed
 
 
-def lift_quality(
-    correspondence: Correspondence,
-    observation: UInt32,
-    truth: Int32,
-    instance_names: Sequence[str],
-    true_names: dict[int, tuple[str, ...]],
-) -> LiftQuality:
-    """Scores the lifted annotation (M,) against true instance ids (N,) of the points.
-
-    ``instance_names`` is the name of each 2D instance, id k + 1 at index k; ``true_names`` the names that are right for
-    each true id.
-    """
-    true_of_observation = truth[correspondence.point()]
-    labelled = observation > 0
-    instance = observation[labelled].astype(np.int64) - 1
-    true_label = true_of_observation[labelled]
-    covers = _commonest(instance, true_label, len(instance_names))
-    right = (covers[instance] == true_label) & (true_label > 0)
-    right_name = np.array(
-        [name in true_names.get(int(t), ()) for name, t in zip(instance_names, covers, strict=True)], bool
-    )
-    on_objects = int((true_of_observation > 0).sum())
-    return LiftQuality(
-        accuracy=float(right.sum() / max(len(right), 1)),
-        recall=float(right.sum() / max(on_objects, 1)),
-        name_accuracy=float((right_name[instance] & right).sum() / max(len(right), 1)) if len(instance_names) else 0.0,
-    )
-
-
-def _commonest(group: Int64, value: NDArray[np.integer], groups: int) -> Int64:
-    """(groups,) the commonest value of each group, -1 for an empty one; the smaller value wins a draw."""
-    table = _Overlap.of(group, value)
-    order = np.lexsort((-table.truth, table.count))  # the largest count comes last, and among equals the smaller value
-    out = np.full(groups, -1, np.int64)
-    out[table.superpoint_ids[table.superpoint[order]]] = table.truth_ids[table.truth[order]]
-    return out
-
-
-def _largest_share(table: "_Overlap") -> int:
-    largest = np.zeros(len(table.superpoint_ids), np.int64)
-    np.maximum.at(largest, table.superpoint, table.count)
-    return int(largest.sum())
-
-
-@dataclass(frozen=True)
-class _Overlap:
-    """The sparse table of common points of superpoints and true instances: entry k says that
-    superpoint_ids[superpoint[k]] and truth_ids[truth[k]] share count[k] points.
-    """
-
-    superpoint_ids: Int64
-    superpoint_size: Int64
-    truth_ids: Int64
-    truth_size: Int64
-    superpoint: Int64
-    truth: Int64
-    count: Int64
-
-    @staticmethod
-    def of(superpoint: NDArray[np.integer], truth: NDArray[np.integer]) -> "_Overlap":
-        s_ids, s = np.unique(superpoint, return_inverse=True)
-        t_ids, t = np.unique(truth, return_inverse=True)
-        pairs, count = np.unique(s.astype(np.int64) * len(t_ids) + t, return_counts=True)
-        return _Overlap(
-            s_ids.astype(np.int64),
-            np.bincount(s, minlength=len(s_ids)),
-            t_ids.astype(np.int64),
-            np.bincount(t, minlength=len(t_ids)),
-            pairs // max(len(t_ids), 1),
-            pairs % max(len(t_ids), 1),
-            count,
-        )
+def _area(right: Bool, score: Float64, missed: int) -> float:
+    """The area under the precision-recall curve, by the script's own rule."""
+    order = np.argsort(score)
+    behind = np.concatenate([[0], np.cumsum(right[order])])  # right ones among the k least sure
+    first = np.unique(score[order], return_index=True)[1]  # of each score, the least sure detection with it
+    found = behind[-1] - behind[first]
+    precision = np.append(found / (len(score) - first), 1.0)
+    recall = np.append(found / (behind[-1] + missed) if behind[-1] + missed else np.zeros(len(first)), 0.0)
+    around = np.concatenate([recall[:1], recall, [0.0]])
+    return float(np.dot(precision, (around[:-2] - around[2:]) / 2))

@@ -7,7 +7,7 @@ import pytest
 
 from flows.generate_labels import run
 from flows.settings import LabelParameters
-from ovseg3r_model.evaluation import lift_quality
+from ovseg3r_model.label_quality import lift_quality
 from ovseg3r_model.rooms import Room, RoomFiles, make_room, walk, write_room
 from storage.scene_store import SceneStore
 from storage.store import Store

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovseg3r_model.evaluation import superpoint_quality
 from ovseg3r_model.fusion import DepthView, fuse
+from ovseg3r_model.label_quality import superpoint_quality
 from ovseg3r_model.lifting import lift
 from ovseg3r_model.reconstruction.posed_rgbd import PosedRgbd
 from ovseg3r_model.records import Correspondence, Int32, Points, UInt32, Views
