@@ -57,7 +57,12 @@ def _saver(make: Callable[..., None], *arguments: str) -> Callable[[Path], None]
 
 
 def _saved(folder: Path, model: Any) -> None:
+    """With weights of a usual size: some of these are made so small that what comes of them is denormal, and slow."""
     transformers.utils.logging.disable_progress_bar()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.02)
     model.save_pretrained(folder)
 
 
