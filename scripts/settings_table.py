@@ -9,9 +9,7 @@ from pydantic_core import PydanticUndefined
 from flows.settings import LabelParameters
 
 
-def rows(
-    model: type[BaseModel] = LabelParameters, prefix: str = "", given: BaseModel | None = None
-) -> Iterator[str]:
+def rows(model: type[BaseModel] = LabelParameters, prefix: str = "", given: BaseModel | None = None) -> Iterator[str]:
     """One Markdown row for each setting, those of nested models under dotted names; ``given``: the model's values where
     it is the default of another."""
     for name, field in model.model_fields.items():
