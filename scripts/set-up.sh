@@ -102,7 +102,7 @@ main() {
     packages=$(lacking_packages "$python")
     # shellcheck disable=SC2086
     [ -z "$packages" ] || install_packages $packages
-    [ -e $ready ] || size=", 2 to 5 minutes, 1.8 GB"
+    [ -e $ready ] || size=", 2 to 5 minutes, 3 GB"
     say "installing the project into $venv with $("$python" -V) (as pinned in constraints.txt$size)"
     make_venv "$python"
     say "ready after $((SECONDS - started)) s"
