@@ -80,7 +80,7 @@ def run_all(label: list[str], work: Path, kills: int, rng: random.Random) -> Out
         if target is None:
             _finish(process)
         else:
-            killed += _kill(process, store, target, rng.random() * 0.05)
+            killed += _kill(process, store, max(target, len(before) + 1), rng.random() * 0.05)
         for place, batch in enumerate(_batches(log)):
             computed.update(batch)
             if place > 0:  # the first is the one that was in flight
