@@ -54,11 +54,12 @@ def fetch(
     What was fetched before and is whole is left as it is. Exit code 2 if something cannot be had.
     """
     with errors_for_people():
+        from ovseg3r_model.settings import GroundedSamSettings
         from ovseg3r_model.weights.local import unknown
-        from ovseg3r_model.weights.registry import DEFAULTS, known
+        from ovseg3r_model.weights.registry import known
 
-        entries = []
-        for name in names or DEFAULTS:
+        usual, entries = GroundedSamSettings(), []
+        for name in names or (usual.detector, usual.sam):
             entry = known(name)
             if entry is None:
                 raise unknown(name)

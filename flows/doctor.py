@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.settings import GroundedSamSettings, Sam3Settings
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,11 @@ _PACKAGES = (
 )
 
 _WEIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "grounded-sam": {"grounding-dino-tiny": ("grounding-dino", "mm-grounding-dino"), "sam-vit-base": ("sam", "sam2")},
-    "sam3": {"sam3": ("sam3",)},
+    "grounded-sam": {
+        GroundedSamSettings().detector: ("grounding-dino", "mm-grounding-dino"),
+        GroundedSamSettings().sam: ("sam", "sam2"),
+    },
+    "sam3": {Sam3Settings().weights: ("sam3",)},
 }
 """By engine: the weights to get first, and the families that do as well."""
 

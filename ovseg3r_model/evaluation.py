@@ -42,11 +42,6 @@ class PredictedInstances:
     def __len__(self) -> int:
         return len(self.points)
 
-    @classmethod
-    def of_masks(cls, masks: Bool, label: Int64, score: Float32) -> "PredictedInstances":
-        """From masks (P,N) bool."""
-        return cls(tuple(np.flatnonzero(mask) for mask in masks), label, score)
-
 
 @dataclass(frozen=True)
 class AveragePrecision:
@@ -209,6 +204,6 @@ def _area(right: Bool, score: Float64, missed: int) -> float:
     first = np.unique(score[order], return_index=True)[1]  # of each score, the least sure detection with it
     found = behind[-1] - behind[first]
     precision = np.append(found / (len(score) - first), 1.0)
-    recall = np.append(found / (behind[-1] + missed) if behind[-1] + missed else np.zeros(len(first)), 0.0)
+    recall = np.append(found / (behind[-1] + missed), 0.0)
     around = np.concatenate([recall[:1], recall, [0.0]])
     return float(np.dot(precision, (around[:-2] - around[2:]) / 2))

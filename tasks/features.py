@@ -37,7 +37,7 @@ def features(
                 write_array(group, f"{kind}_mean", reduction.mean)
                 write_array(group, f"{kind}_basis", reduction.basis)
         announce("features", 1, 1)
-        return {"model": masks.summary["engine"], **channels, "notes": []}
+        return {"model": masks.summary["engine"], **channels}
 
     return run_stage(store_url, "features", digest, work)
 

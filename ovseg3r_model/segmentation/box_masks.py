@@ -1,8 +1,9 @@
 """Masks of boxes by SAM and SAM 2.1, through ``transformers``."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +19,24 @@ TYPES = (*_SAM, "sam2", "sam2_video")
 _BOXES = 16  # in the mask decoder at a time
 
 
-class _Pictures(Protocol):
+class _Pictures(ABC):
     """How one generation of SAM sees pictures and boxes, and what its masks mean."""
 
-    def pixels(self, frames: Sequence[UInt8]) -> torch.Tensor: ...
-    def boxes(self, boxes: Float32, size: tuple[int, int]) -> torch.Tensor: ...
-    def masks(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor: ...
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def pixels(self, frames: Sequence[UInt8]) -> torch.Tensor:
+        """(B,3,S,S): what the network sees of B frames."""
+        pixels: torch.Tensor = self._processor(images=list(frames), return_tensors="pt")["pixel_values"]
+        return pixels
+
+    @abstractmethod
+    def boxes(self, boxes: Float32, size: tuple[int, int]) -> torch.Tensor:
+        """(K,4): boxes in a frame of that (width, height) where the network sees them."""
+
+    @abstractmethod
+    def masks(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """(K,1,H,W) bool: what logits (K,1,h,w) are in the frame."""
 
 
 class BoxMasks:
@@ -68,17 +81,13 @@ class BoxMasks:
         return [Mask.of(mask) for mask in masks[:, 0].cpu().numpy()]
 
 
-class _SamPictures:
+class _SamPictures(_Pictures):
     """SAM: the picture's longer side resized to a square's, the rest padded."""
 
     def __init__(self, folder: Path) -> None:
         from transformers import SamImageProcessorPil
 
-        self._processor: Any = load_part(SamImageProcessorPil, folder)
-
-    def pixels(self, frames: Sequence[UInt8]) -> torch.Tensor:
-        pixels: torch.Tensor = self._processor(images=list(frames), return_tensors="pt")["pixel_values"]
-        return pixels
+        super().__init__(load_part(SamImageProcessorPil, folder))
 
     def boxes(self, boxes: Float32, size: tuple[int, int]) -> torch.Tensor:
         seen = self._seen(size)
@@ -97,7 +106,7 @@ class _SamPictures:
         return height, width
 
 
-class _Sam2Pictures:
+class _Sam2Pictures(_Pictures):
     """SAM 2: the picture squeezed to a square."""
 
     def __init__(self, folder: Path) -> None:
@@ -105,11 +114,7 @@ class _Sam2Pictures:
 
         from ovseg3r_model.segmentation.square_pictures import square_pictures
 
-        self._processor = square_pictures(folder, 1024, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-
-    def pixels(self, frames: Sequence[UInt8]) -> torch.Tensor:
-        pixels: torch.Tensor = self._processor(images=list(frames), return_tensors="pt")["pixel_values"]
-        return pixels
+        super().__init__(square_pictures(folder, 1024, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
 
     def boxes(self, boxes: Float32, size: tuple[int, int]) -> torch.Tensor:
         side = self._processor.size

@@ -51,16 +51,15 @@ class Mask:
     inside: Bool
 
     @classmethod
-    def of(cls, whole: Bool, window: Window = (slice(None), slice(None))) -> "Mask":
-        """That of a frame (H,W), or of a window of it, cut to the smallest window that holds it all."""
-        part = whole[window]
+    def of(cls, part: Bool, top: int = 0, left: int = 0) -> "Mask":
+        """That of a frame (H,W), or of a part of it whose corner is at (top, left), cut to the smallest window that
+        holds it all."""
         rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
         if not len(rows):
             return cls((slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.bool_))
-        inner = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-        start = [outer.start or 0 for outer in window]
-        placed = tuple(slice(cut.start + at, cut.stop + at) for cut, at in zip(inner, start, strict=True))
-        return cls((placed[0], placed[1]), part[inner].copy())
+        (y0, y1), (x0, x1) = (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
+        window = slice(top + y0, top + y1), slice(left + x0, left + x1)
+        return cls(window, part[y0:y1, x0:x1].copy())
 
     def area(self) -> int:
         """Pixels that it has."""

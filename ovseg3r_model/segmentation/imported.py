@@ -94,15 +94,16 @@ def content_digest(path: Path) -> str:
     """
     _exists(path)
     if not path.is_dir():
-        return _file_digest(path)
+        return file_digest(path)
     total = hashlib.sha256()
     for file in (*id_map_files(path), path / LABELS):
         # a name cannot hold NUL and a digest has one length: no two folders give the same bytes
-        total.update(file.name.encode("utf-8", "surrogateescape") + b"\0" + _file_digest(file).encode("ascii"))
+        total.update(file.name.encode("utf-8", "surrogateescape") + b"\0" + file_digest(file).encode("ascii"))
     return total.hexdigest()
 
 
-def _file_digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
+    """sha256, in hex, of a file's bytes. Raises InputError: it cannot be read."""
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

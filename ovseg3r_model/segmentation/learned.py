@@ -41,16 +41,11 @@ class Learned(ABC):
         self.device = torch.device(torch_device(settings.device))
         self._vocabulary = vocabulary_of(settings)
         self.phrases = self._vocabulary.phrases
-        self._batch = settings.batch or 1
+        self.batch = settings.batch or 1
 
     @abstractmethod
     def build(self) -> Network[Finish]:
         """The network for frames (H,W,3) uint8 of one size. Raises InputError: its weights cannot be read."""
-
-    @property
-    def batch(self) -> int:
-        """See :meth:`.Segmenter.batch`."""
-        return self._batch
 
     def prepare(self, recording: Recording) -> tuple[str, ...]:
         """See :meth:`.Segmenter.prepare`; loads the weights.
@@ -59,7 +54,7 @@ class Learned(ABC):
             InputError: they cannot be read, or the vocabulary does not suit the text encoder.
         """
         with one_at_a_time():
-            self._batch = frames_at_once(self.settings.batch, self.device, lambda: recording.color[0], self._network)
+            self.batch = frames_at_once(self.settings.batch, self.device, lambda: recording.color[0], self._network)
         if self.settings.prompt is not None:
             return self._vocabulary.notes
         looked = f"Looked for the {len(self.phrases)} things that the vocabulary {self._vocabulary.name} names."
@@ -71,7 +66,7 @@ class Learned(ABC):
         def frame(view: int) -> UInt8:
             return np.ascontiguousarray(recording.color[view])
 
-        for finish in Batches(self._batch).results(frame, len(recording), views, self._alone):
+        for finish in Batches(self.batch).results(frame, len(recording), views, self._alone):
             yield finish()
 
     def _alone(self, frames: Sequence[UInt8]) -> list[Finish]:

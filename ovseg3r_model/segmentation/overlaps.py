@@ -33,7 +33,7 @@ def thin_boxes(found: Detections, settings: OverlapSettings) -> tuple[Int64, Cou
     """Step 1: which detections get a mask, the surest first; how many were dropped, by reason."""
     kept: list[int] = []
     for k in _ranked(found.score):
-        if not len(kept) or box_iou(found.box[k], found.box[kept]).max() <= settings.box_iou:
+        if box_iou(found.box[k], found.box[kept]).max(initial=0.0) <= settings.box_iou:
             kept.append(k)
     chosen = kept[: settings.max_instances]
     return np.array(chosen, np.int64), Counter({SAME_BOX: len(found) - len(kept), OVER_CAP: len(kept) - len(chosen)})
@@ -102,8 +102,6 @@ def box_iou(box: Float32, others: Float32) -> Float64:
 
 
 def _iou(one: Mask, other: Mask, area: np.int64, other_area: np.int64) -> float:
-    if min(area, other_area) == 0:
-        return 0.0
     shared = one.shared(other)
     return shared / float(area + other_area - shared)
 
@@ -122,10 +120,8 @@ def _clean(mask: Mask, settings: OverlapSettings) -> Mask:
     holes = (size < settings.max_hole) & (np.arange(len(size)) != piece[0, 0]) & (np.arange(len(size)) > 0)
     inside |= holes[piece]
     inside &= ~_crumbs(inside, settings.max_crumb)
-    whole = Mask.of(inside[1:-1, 1:-1])
-    at = [cut.start for cut in mask.window]
-    rows, columns = (slice(cut.start + a, cut.stop + a) for cut, a in zip(whole.window, at, strict=True))
-    return Mask((rows, columns), whole.inside)
+    rows, columns = mask.window
+    return Mask.of(inside[1:-1, 1:-1], rows.start, columns.start)
 
 
 def _crumbs(mask: Bool, smallest: int) -> Bool:

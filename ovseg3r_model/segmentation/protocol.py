@@ -104,7 +104,7 @@ def build_segmenter(settings: SegmentSettings, features: bool = False) -> Segmen
         raise InputError(
             f"The engine {engine} gives no features to keep with --features; grounded-sam, sam3 and simulated do."
         )
-    folders(settings, engine)  # before the seconds that importing torch takes
+    _folders(settings, engine)  # before the seconds that importing torch takes
     if engine == "regions":
         from ovseg3r_model.segmentation.regions import Regions
 
@@ -128,7 +128,7 @@ def build_segmenter(settings: SegmentSettings, features: bool = False) -> Segmen
     return ImportedMasks(Path(settings.masks), settings.min_area)
 
 
-def folders(settings: SegmentSettings, engine: SegmentEngine) -> list[Path]:
+def _folders(settings: SegmentSettings, engine: SegmentEngine) -> list[Path]:
     """Those with the weights that an engine takes; none for one without.
 
     Raises:
@@ -184,7 +184,7 @@ def inputs_digest(settings: SegmentSettings) -> str | None:
     if engine in _WEIGHTS:
         from ovseg3r_model.weights import content_digest as digest_of
 
-        digests = [digest_of(folder) for folder in folders(settings, engine)]
+        digests = [digest_of(folder) for folder in _folders(settings, engine)]
         return hashlib.sha256("".join(digests).encode()).hexdigest()
     return None
 

@@ -15,6 +15,7 @@ from ovseg3r_model.records import Float64, Recording, UInt32, ViewFeatures, View
 from ovseg3r_model.rooms.mask_errors import corrupt
 from ovseg3r_model.rooms.truth import IDS, INSTANCES, RoomTruth, read_truth
 from ovseg3r_model.segmentation.id_maps import Name, settle
+from ovseg3r_model.segmentation.imported import file_digest
 from ovseg3r_model.settings import SimulatedSettings
 
 CHANNELS = 32
@@ -100,12 +101,7 @@ def content_digest(settings: SimulatedSettings) -> str:
     """
     total = hashlib.sha256()
     for name in (INSTANCES, IDS):
-        path = Path(settings.truth or "").expanduser() / name
-        try:
-            with path.open("rb") as stream:
-                total.update(hashlib.file_digest(stream, "sha256").digest())
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+        total.update(bytes.fromhex(file_digest(Path(settings.truth or "").expanduser() / name)))
     return total.hexdigest()
 
 

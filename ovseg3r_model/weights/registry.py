@@ -9,9 +9,6 @@ Family = Literal["grounding-dino", "mm-grounding-dino", "sam", "sam2", "sam3"]
 APACHE = "Apache-2.0"
 SAM_LICENCE = "SAM License, Meta's own terms"
 
-DEFAULTS = ("grounding-dino-tiny", "sam-vit-base")
-"""What the engine grounded-sam runs on unless told otherwise."""
-
 
 @dataclass(frozen=True)
 class KnownWeights:

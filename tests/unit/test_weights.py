@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.settings import GroundedSamSettings, Sam3Settings
 from ovseg3r_model.weights import KNOWN, content_digest, find, weights_home
 from ovseg3r_model.weights.local import MANIFEST, file_sha256
-from ovseg3r_model.weights.registry import DEFAULTS, KnownWeights
+from ovseg3r_model.weights.registry import KnownWeights
 
 SAM = next(entry for entry in KNOWN if entry.name == "sam-vit-base")
 
@@ -61,7 +62,7 @@ def shard(folder: Path) -> None:
 def test_every_known_name_is_pinned_as_far_as_it_is_known() -> None:
     names = [entry.name for entry in KNOWN] + [entry.hub_id for entry in KNOWN]
     assert len(set(names)) == len(names)
-    assert set(DEFAULTS) <= set(names)
+    assert {GroundedSamSettings().detector, GroundedSamSettings().sam, Sam3Settings().weights} <= set(names)
     for entry in KNOWN:
         assert entry.revision is None or re.fullmatch("[0-9a-f]{40}", entry.revision)
         assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in entry.sha256.values())
