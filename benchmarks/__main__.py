@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cut_rules import CutRow, cut_rule_rows
+from benchmarks.evaluating import evaluation_rows
 from benchmarks.fusing import fusion_rows
 from benchmarks.grouping import superpoint_rows
 from benchmarks.labelling import lifting_rows
@@ -37,6 +38,7 @@ SPEED: dict[str, Callable[[bool], list[Row]]] = {
     "lifting": lifting_rows,
     "storage": storage_rows,
     "video": video_speed_rows,
+    "evaluation": evaluation_rows,
     "segmentation": lambda quick: [*overlap_rows(quick), *segmentation_memory_rows(quick), *segmentation_rows(quick)],
 }
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from flows import cli_import, cli_weights
 from flows import cli_options as options
-from flows import cli_weights
 from flows.cli_process import FAILED, errors_for_people, exit_code, print_json, stopping_soon
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cli_weights.app)
+app.command("import")(cli_import.import_scenes)
 
 
 @app.command()
@@ -43,13 +44,12 @@ def label(
     feature_size: options.FeatureSize = None,
     max_views: options.MaxViews = None,
     voxel: options.Voxel = None,
-    cut: Annotated[
-        str | None, typer.Option(help="IBSp rule: contested-last, majority, any, unlabelled-never-cuts.")
-    ] = None,
+    cut: options.Cut = None,
     source_format: options.SourceFormat = None,
     color_intrinsics: options.ColorIntrinsics = None,
     depth_intrinsics: options.DepthIntrinsics = None,
     scene_id: Annotated[str | None, typer.Option(help="Name of the scene; one source only.")] = None,
+    tag: options.Tag = None,
     workers: Annotated[int | None, typer.Option(help="Scenes at the same time [default: 1].")] = None,
     seed: options.Seed = None,
     config: options.Config = None,
@@ -201,20 +201,21 @@ def gc(
         typer.Option("--intermediates", help="Also outputs of stages: a changed setting then starts from the source."),
     ] = False,
     superseded: Annotated[
-        bool, typer.Option("--superseded", help="Also published scenes that a newer version replaced.")
+        bool, typer.Option("--superseded", help="Also published scenes and models that a newer version replaced.")
     ] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only say what would go.")] = False,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Remove what killed runs left, and on request intermediate outputs and replaced scenes; merge the catalog's files.
+    """Remove what killed runs left, and on request intermediate outputs, replaced scenes and replaced models; merge the
+    files of the catalogs.
 
     Not beside a run with a short --older-than: what it is writing may look left behind.
     """
     with errors_for_people():
         from dataclasses import asdict
 
-        from storage.catalog import Catalog
+        from storage.catalog import Catalog, ModelCatalog
         from storage.garbage import collect_garbage
 
         opened = _open(store)
@@ -223,6 +224,7 @@ def gc(
         )
         if delete:
             Catalog(opened).compact()
+            ModelCatalog(opened).compact()
         if as_json:
             print_json(asdict(report))
         else:

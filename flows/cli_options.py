@@ -29,6 +29,11 @@ Voxel = Annotated[
 SourceFormat = Annotated[str | None, typer.Option(help="auto, video, images, 7scenes, scannet, tum, nerfstudio.")]
 ColorIntrinsics = Annotated[str | None, typer.Option(metavar="FX,FY,CX,CY", help="Of the colour camera.")]
 DepthIntrinsics = Annotated[str | None, typer.Option(metavar="FX,FY,CX,CY", help="Of the depth camera.")]
+Cut = Annotated[str | None, typer.Option(help="IBSp rule: contested-last, majority, any, unlabelled-never-cuts.")]
+Tag = Annotated[
+    list[str] | None,
+    typer.Option(help="Word of your own for the scenes, like kitchen or split:train; again for more. Replaces theirs."),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of every random choice [default: 0].")]
 Config = Annotated[Path | None, typer.Option(help="YAML or JSON with the flow's parameters; options override it.")]
 Segment = Annotated[
@@ -53,6 +58,7 @@ LABEL = {
     "sources": "sources",
     "store": "store",
     "scene_id": "scene_id",
+    "tag": "tags",
     "workers": "workers",
     "seed": "pipeline.seed",
     "max_views": "pipeline.ingest.max_views",

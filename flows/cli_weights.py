@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="weights",
-    help="Pretrained weights of the learned 2D engines: list, fetch, verify.",
+    help="Pretrained weights of the learned engines: list, fetch, verify.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -18,7 +18,7 @@ from tasks.progress import listening
 
 if TYPE_CHECKING:
     from flows.doctor import Finding
-    from flows.generate_labels import SceneResult
+    from flows.scenes import SceneResult
 
 
 def _console() -> Console:
@@ -168,11 +168,13 @@ def show_catalog(rows: Sequence[CatalogRow]) -> None:
         table.add_column(name, overflow="fold")
     for name in ("views", "points", "2D instances", "labels", "superpoints", "MB"):
         table.add_column(name, justify="right")
+    for name in ("annotation", "tags"):
+        table.add_column(name, overflow="fold")
     for row in rows:
         counts = (row.views, row.points, row.instances, len(row.label_histogram), row.superpoints)
-        table.add_row(
-            row.scene_id, row.digest[:12], row.published_at[:19], *(f"{n:,}" for n in counts), f"{row.bytes / 1e6:.1f}"
-        )
+        figures = (*(f"{n:,}" for n in counts), f"{row.bytes / 1e6:.1f}")
+        named = (row.scene_id, row.digest[:12], row.published_at[:19])
+        table.add_row(*named, *figures, row.annotation, Text(" ".join(row.tags)))  # as they are: no ":bed:" becomes one
     _console().print(table)
 
 
@@ -192,6 +194,7 @@ def show_scene(description: dict[str, Any]) -> None:
     console.print(arrays)
     for section in (
         "counts",
+        "tags",
         "labels",
         "quality",
         "timings",
@@ -209,7 +212,8 @@ def show_scene(description: dict[str, Any]) -> None:
     console.print("settings", style="bold")
     for stage, settings in description["settings"].items():
         console.print(f"  {stage}: {settings}", markup=False, soft_wrap=True)
-    for name in ("uri", "source", "source_digest", "digest", "content_digest", "published_at", "seed", "bytes"):
+    digests = ("source_digest", "digest", "content_digest")
+    for name in ("annotation", "uri", "source", *digests, "published_at", "seed", "bytes"):
         console.print(f"{name}: {description[name]}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -229,7 +233,8 @@ def show_garbage(report: GcReport) -> None:
     console.print(
         f"{verb} {report.objects:,} objects, {report.bytes / 1e6:.1f} MB: {report.attempts} unfinished attempts, "
         f"{report.parts} sets of parts, {report.outputs} stage outputs, {report.scenes} replaced scenes, "
-        f"{report.leftovers} scenes never listed, {report.temporary} temporary files",
+        f"{report.models} replaced models, {report.leftovers} scenes or models never listed, "
+        f"{report.temporary} temporary files",
         soft_wrap=True,
     )
     if report.dry_run and report.objects:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import GroundedSamSettings, Sam3Settings
+from ovseg3r_model.text import TextSettings
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def _engines() -> list[Finding]:
         Finding("Segmentation: regions", "ready", True, False, "for trying things out; no weights"),
         Finding("Segmentation: simulated", "ready", True, False, "for synthetic rooms, of their truth; no weights"),
         *learned_engines(),
+        *text_engines(),
     ]
 
 
@@ -141,6 +143,24 @@ def learned_engines() -> list[Finding]:
         advice = _how_to_get(lacking) if lacking else "more: ovseg3r weights list"
         findings.append(Finding(f"Segmentation: {engine}", state, not lacking, False, advice))
     return findings
+
+
+def text_engines() -> list[Finding]:
+    """The text encoders of the network: which are here, and the command that gets what lacks."""
+    from ovseg3r_model.text.minilm import INSTALL, PACKAGE, package_folder
+    from ovseg3r_model.weights import KNOWN
+    from ovseg3r_model.weights.local import is_here
+
+    here = [entry.name for entry in KNOWN if entry.family == "clip" and is_here(entry)]
+    usual = TextSettings().weights
+    state = f"weights here: {', '.join(here) or 'none'}"
+    packaged = Finding("Text: minilm", f"{PACKAGE} is installed", True)
+    if package_folder() is None:
+        packaged = Finding("Text: minilm", "not installed", False, False, INSTALL)
+    return [
+        Finding("Text: clip", state, bool(here), False, "" if usual in here else _how_to_get([usual])),
+        packaged,
+    ]
 
 
 def _how_to_get(names: list[str]) -> str:

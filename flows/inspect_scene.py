@@ -51,6 +51,8 @@ def describe(store: Store, scene_id: str, verify: bool = False) -> dict[str, Any
         "published_at": row.published_at,
         "bytes": row.bytes,
         "seed": attributes["seed"],
+        "annotation": row.annotation,
+        "tags": list(row.tags),
         "counts": {n: getattr(row, n) for n in ("views", "points", "observations", "instances", "superpoints")},
         "labels": row.label_histogram,
         "quality": row.quality,

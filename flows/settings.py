@@ -1,19 +1,22 @@
 """The parameters of the flows: what Prefect's form shows, what ``--config`` reads, what the command line fills."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import PipelineSettings, ReferenceSettings, Settings
 from ovseg3r_model.sources import scene_id_of
-from storage.names import check_scene_id
+from storage.names import check_scene_id, check_tag
 
 DEFAULT_STORE = "ovseg3r-store"
 MOST_WORKERS = 64
 SCENE_ID = "{scene_id}"
 """Stands for each scene's id in the paths of masks and reconstructions, where several sources are labelled."""
+
+
+Tags = tuple[Annotated[str, AfterValidator(check_tag)], ...]
 
 
 class LabelParameters(Settings):
@@ -23,6 +26,9 @@ class LabelParameters(Settings):
     store: str = Field(DEFAULT_STORE, description="Folder or URL (s3://, gs://, az://) that scenes are published to.")
     scene_id: str | None = Field(
         None, description="Name of the scene; only with one source. Else made from the source's name."
+    )
+    tags: Tags = Field(
+        (), description="Words of one's own for the scenes, to choose them by; without any, a scene keeps what it has."
     )
     workers: int = Field(1, ge=1, le=MOST_WORKERS, description="Scenes labelled at the same time.")
     pipeline: PipelineSettings = PipelineSettings()
@@ -52,7 +58,7 @@ def checked(values: dict[str, object]) -> LabelParameters:
     Raises:
         InputError: a name is unknown or a value out of range.
     """
-    return _validated(LabelParameters, values)
+    return validated(LabelParameters, values)
 
 
 def checked_reference(values: dict[str, object]) -> ReferenceSettings | None:
@@ -63,13 +69,14 @@ def checked_reference(values: dict[str, object]) -> ReferenceSettings | None:
         raise InputError(
             "It is said how to read the reference, but not which it is; add --against, or leave the --against-... out."
         )
-    return _validated(ReferenceSettings, values, "against.")
+    return validated(ReferenceSettings, values, "against.")
 
 
-_Model = TypeVar("_Model", bound=Settings)
+Model = TypeVar("Model", bound=Settings)
 
 
-def _validated(model: type[_Model], values: dict[str, object], prefix: str = "") -> _Model:
+def validated(model: type[Model], values: dict[str, object], prefix: str = "") -> Model:
+    """As :func:`checked`, of any settings; prefix: what the sentence puts before their names."""
     try:
         return model.model_validate(values)
     except ValidationError as error:

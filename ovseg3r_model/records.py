@@ -10,7 +10,7 @@ Conventions, once for the whole project:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -236,10 +236,27 @@ class Instances:
         return len(self.view)
 
 
+Annotation = Literal["views", "scene"]
+"""What supervises a training: the view-wise annotation of the 2D instances, or the scene-level truth."""
+
+
+@dataclass(frozen=True)
+class SceneTruth:
+    """The scene-level instances, where they are known: instance (N,) int32 is each point's, 1..K, 0 where there is
+    none; names: the K instances' names.
+    """
+
+    instance: Int32
+    names: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class LabelledScene:
     """A whole scene as published. ``mask_ids`` are V maps (H,W) uint32 of scene-unique ids; observation (M,) uint32 is
     the lifted view-wise annotation; superpoint (N,) int32 counts from 0 without gaps.
+
+    annotation "scene": truth is what a person or a data set says the scene holds, and a training is supervised by it;
+    such a scene may have no views at all. annotation "views": truth, where it is known, only judges.
     """
 
     reconstruction: Reconstruction
@@ -248,6 +265,8 @@ class LabelledScene:
     observation: UInt32
     superpoint: Int32
     features: SceneFeatures | None = None
+    truth: SceneTruth | None = None
+    annotation: Annotation = "views"
 
 
 def subset(recording: Recording, chosen: Sequence[int] | Int64) -> Recording:

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SourceFormat = Literal["auto", "video", "images", "7scenes", "scannet", "tum", "nerfstudio"]
-EdgeCut = Literal["contested-last", "majority", "any", "unlabelled-never-cuts"]
+EdgeCut = Literal["contested-last", "majority", "any", "unlabelled-never-cuts", "none"]
 Pinhole = tuple[float, float, float, float]
 
 
@@ -257,7 +257,9 @@ class FeatureSettings(Settings):
 
 class SuperpointSettings(Settings):
     neighbours: int = Field(8, ge=2, le=64, description="k of the kNN graph.")
-    cut: EdgeCut = Field("contested-last", description="When 2D instance boundaries cut an edge of the graph.")
+    cut: EdgeCut = Field(
+        "contested-last", description="When 2D instance boundaries cut an edge of the graph; none: never."
+    )
     k_threshold: float = Field(0.01, gt=0, description="Felzenszwalb's k: larger gives larger superpoints.")
     min_points: int = Field(20, ge=1, description="Smaller superpoints join a neighbour, never across a cut.")
 

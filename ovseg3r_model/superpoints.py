@@ -21,6 +21,8 @@ shows one id at one end and another id, or none, at the other.
     neighbour, when all others are done. And more views are asked: all that observe at least one end, the other end
     lying beside it in the picture; each end has the id under its own projection, not under the nearest pixel of its
     voxel.
+
+``none`` is no rule: superpoints of geometry alone, as without 2D masks.
 """
 
 import numba
@@ -58,6 +60,8 @@ def instance_superpoints(
         views: the V cameras.
         mask_ids: V maps (H,W) uint32 of the views' sizes, what ``observation`` was lifted from; a few are held at once.
     """
+    if settings.cut == "none":
+        return geometry_superpoints(points, settings)
     edges = knn_edges(points.xyz, settings.neighbours)
     asked, against = np.zeros(len(edges), np.int32), np.zeros(len(edges), np.int32)
     if settings.cut == "contested-last":

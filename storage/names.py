@@ -1,12 +1,14 @@
-"""The only place that says what may stand in a key: scene ids, stages, digests, names inside an attempt."""
+"""The only place that says what may stand in a key: ids of scenes and models, stages, digests, names inside an attempt;
+and what a tag is."""
 
 import re
 
 from ovseg3r_model.errors import InputError
 
-_SCENE_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _STAGE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_TAG = re.compile(r"[a-z0-9][a-z0-9_.:=-]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 SHORT = 16  # hex digits of a digest that are enough inside a name: 64 bits
 
@@ -14,11 +16,29 @@ SHORT = 16  # hex digits of a digest that are enough inside a name: 64 bits
 def check_scene_id(scene_id: str) -> str:
     """The id itself. Raises InputError unless it is 1 to 64 of a-z, 0-9, "_" and "-", starting with a letter or
     digit."""
-    if not _SCENE_ID.fullmatch(scene_id):
+    return _check_id("scene", scene_id)
+
+
+def check_model_id(model_id: str) -> str:
+    """As :func:`check_scene_id`, of a model."""
+    return _check_id("model", model_id)
+
+
+def _check_id(noun: str, value: str) -> str:
+    if not _ID.fullmatch(value):
         raise InputError(
-            f"scene id {scene_id!r} cannot be used: take 1 to 64 of a-z, 0-9, '_', '-', a letter or digit first."
+            f"{noun} id {value!r} cannot be used: take 1 to 64 of a-z, 0-9, '_', '-', a letter or digit first."
         )
-    return scene_id
+    return value
+
+
+def check_tag(tag: str) -> str:
+    """The tag itself. Raises InputError unless it is like "kitchen" or "split:train"."""
+    if not _TAG.fullmatch(tag):
+        raise InputError(
+            f"tag {tag!r} cannot be used: take 1 to 64 of a-z, 0-9, '_', '.', ':', '=', '-', a letter or digit first."
+        )
+    return tag
 
 
 def check_stage(stage: str) -> str:

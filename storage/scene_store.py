@@ -15,10 +15,8 @@ the marker finds the scene complete and only the row is added.
 """
 
 import hashlib
-import json
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,14 +34,15 @@ from ovseg3r_model.records import (
     Reconstruction,
     Reduction,
     SceneFeatures,
+    SceneTruth,
     Views,
 )
 from storage.arrays import FrameWriter, StoredImages, create_array, open_array, read_array, write_array
+from storage.commits import cleaned_up, commit_marker, read_marker
 from storage.digests import canonical_json, plain_json
 from storage.errors import SceneRefused
 from storage.names import check_digest, check_name, check_scene_id
 from storage.schema import MASKS, SCENE_ARRAYS, SCENE_ATTRIBUTES, SCHEMA_VERSION, arrays
-from storage.stages import MARKER
 from storage.store import Store
 from storage.validation import validate_scene
 
@@ -109,12 +108,8 @@ class SceneStore:
         for name in pictures:
             check_name(name)
         prefix = f"{_folder(scene_id, digest)}/{attempt}"
-        try:
+        with cleaned_up(self.store, prefix):
             content = self.write(scene, full, pictures, prefix)
-        except BaseException:
-            with suppress(OSError, InputError):  # a full disk gets its space back; what stays is garbage nobody sees
-                self.store.delete_prefix(prefix)
-            raise
         return self.commit(scene_id, digest, attempt, content)
 
     def write(
@@ -133,8 +128,7 @@ class SceneStore:
         return content.hexdigest()
 
     def _write_masks(self, group: zarr.Group, masks: Images, content: "_ContentDigest") -> None:
-        height, width = masks[0].shape
-        array = create_array(group, MASKS, (len(masks), height, width), np.uint32, "frames")
+        array = create_array(group, MASKS, _masks_shape(masks), np.uint32, "frames")
         content.header(MASKS, "<u4", array.shape)
         with FrameWriter(array) as writer:
             for view in range(len(masks)):
@@ -148,18 +142,11 @@ class SceneStore:
         folder = _folder(scene_id, digest)
         size = sum(entry.size for entry in self.store.list(f"{folder}/{attempt}"))
         marker = {"scene_id": scene_id, "digest": digest, "attempt": attempt, "content": content, "bytes": size}
-        if not self.store.put_if_absent(f"{folder}/{MARKER}", json.dumps(marker, indent=1).encode()):
-            winner = self._marker(scene_id, digest)
-            if winner is None:  # garbage collection took a superseded scene away in this very moment
-                return self.commit(scene_id, digest, attempt, content)
-            if winner["attempt"] != attempt:
-                self.store.delete_prefix(f"{folder}/{attempt}")
-                marker = winner
-        return self._published(marker)
+        return self._published(commit_marker(self.store, folder, marker))
 
     def published(self, scene_id: str, digest: str) -> PublishedScene | None:
         """The complete scene, listed or not; None where there is none."""
-        marker = self._marker(scene_id, digest)
+        marker = read_marker(self.store, _folder(scene_id, digest))
         return None if marker is None else self._published(marker)
 
     def read(self, scene_id: str, digest: str) -> StoredScene:
@@ -199,7 +186,7 @@ class SceneStore:
         for spec, array in arrays(stored.scene):
             content.array(spec.path, array)
         masks = stored.scene.mask_ids
-        content.header(MASKS, "<u4", (len(masks), *masks[0].shape))
+        content.header(MASKS, "<u4", _masks_shape(masks))
         for view in range(len(masks)):
             content.data(masks[view])
         for name, data in sorted(self.pictures(stored.published.scene_id, stored.published.digest).items()):
@@ -211,10 +198,6 @@ class SceneStore:
         if published is None:
             raise InputError(f"{self.store.url}: no scene {scene_id} with digest {digest[:16]}; see the catalog.")
         return published
-
-    def _marker(self, scene_id: str, digest: str) -> dict[str, Any] | None:
-        data = self.store.get(f"{_folder(scene_id, digest)}/{MARKER}")
-        return None if data is None else dict(json.loads(data))
 
     def _published(self, marker: Mapping[str, Any]) -> PublishedScene:
         scene_id, digest = str(marker["scene_id"]), str(marker["digest"])
@@ -230,6 +213,7 @@ def scene_attributes(scene: LabelledScene, scene_id: str, digest: str, attribute
         raise ValueError(f"attributes {taken} are given by the scene itself")
     rec = scene.reconstruction
     own = {
+        "annotation": scene.annotation,
         "digest": digest,
         "distortion": rec.distortion,
         "labels": list(scene.instances.label_names),
@@ -244,6 +228,8 @@ def scene_attributes(scene: LabelledScene, scene_id: str, digest: str, attribute
     }
     if scene.features is not None:
         own["feature_model"] = scene.features.model
+    if scene.truth is not None:
+        own["truth_names"] = list(scene.truth.names)
     plain: dict[str, Any] = plain_json({**attributes, **own})
     return plain
 
@@ -270,7 +256,15 @@ def _read_scene(group: zarr.Group, attributes: Mapping[str, Any]) -> LabelledSce
         observation=a["labels/observation"],
         superpoint=a["superpoints/id"],
         features=_read_features(a, str(attributes.get("feature_model"))),
+        truth=SceneTruth(a["truth/instance"], tuple(attributes["truth_names"])) if "truth/instance" in a else None,
+        annotation=attributes["annotation"],
     )
+
+
+def _masks_shape(masks: Images) -> tuple[int, int, int]:
+    """(V,H,W); maps of one pixel where there is no view."""
+    height, width = masks[0].shape if len(masks) else (1, 1)
+    return len(masks), height, width
 
 
 def _read_features(a: Mapping[str, NDArray[Any]], model: str) -> SceneFeatures | None:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from ovseg3r_model.records import LabelledScene
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MASKS = "masks/ids"  # (V,H,W) uint32; the one array that is never in memory whole
 
 # attributes that the scene itself gives; callers add others beside them
 SCENE_ATTRIBUTES = (
+    "annotation",
     "distortion",
     "feature_model",
     "labels",
@@ -27,6 +28,7 @@ SCENE_ATTRIBUTES = (
     "scene_id",
     "digest",
     "schema_version",
+    "truth_names",
     "units",
     "voxel_size",
     "world_frame",
@@ -64,6 +66,7 @@ SCENE_ARRAYS = (
     ArraySpec("instances/position", "float32", ("O", 3), lambda s: s.instances.position),
     ArraySpec("labels/observation", "uint32", ("M",), lambda s: s.observation),
     ArraySpec("superpoints/id", "int32", ("N",), lambda s: s.superpoint),
+    ArraySpec("truth/instance", "int32", ("N",), lambda s: None if s.truth is None else s.truth.instance),
     ArraySpec("features/points", "float16", ("N", "P"), lambda s: _feature(s, "points")),
     ArraySpec("features/objects", "float16", ("O", "Q"), lambda s: _feature(s, "objects")),
     ArraySpec("features/points_mean", "float32", ("PC",), lambda s: _feature(s, "point_reduction", "mean")),

@@ -6,7 +6,6 @@ stages/<stage>/<digest>/parts/<name>              put-if-absent pieces that outl
 stages/<stage>/<digest>/commit.json               written last, put-if-absent: names the attempt that won
 """
 
-import json
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,11 +17,11 @@ from typing import Any, Self
 import zarr
 
 from ovseg3r_model.errors import InputError
+from storage.commits import commit_marker, read_marker
 from storage.digests import plain_json
 from storage.names import check_digest, check_name, check_stage
 from storage.store import Store
 
-MARKER = "commit.json"
 PARTS = "parts"
 _GROUP = "data.zarr"
 
@@ -100,8 +99,8 @@ class Stages:
 
     def committed(self, stage: str, digest: str) -> StageRef | None:
         """The valid output of the stage for this digest; None when it must be run."""
-        data = self.store.get(f"{_folder(stage, digest)}/{MARKER}")
-        return None if data is None else self._ref(json.loads(data))
+        marker = read_marker(self.store, _folder(stage, digest))
+        return None if marker is None else self._ref(marker)
 
     def begin(self, stage: str, digest: str) -> Attempt:
         """A new attempt. Nothing is written yet."""
@@ -123,18 +122,10 @@ class Stages:
             "seconds": float(seconds),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        data = json.dumps(marker, indent=1, allow_nan=False).encode()
         attempt._disposable = False
-        if not self.store.put_if_absent(f"{folder}/{MARKER}", data):
-            # A retried request may find its own first try: only the attempt's name tells who won.
-            found = self.store.get(f"{folder}/{MARKER}")
-            if found is None:  # garbage collection took an old output away in this very moment
-                return self.commit(attempt, summary, seconds)
-            marker = json.loads(found)
-            if marker["attempt"] != attempt.id:
-                self.discard(attempt)
+        won = commit_marker(self.store, folder, marker)
         self.store.delete_prefix(f"{folder}/{PARTS}")
-        return self._ref(marker)
+        return self._ref(won)
 
     def discard(self, attempt: Attempt) -> None:
         """Deletes an attempt that will not be committed."""
@@ -144,6 +135,19 @@ class Stages:
         """A piece an earlier attempt at this digest has left, for a stage that goes on after a kill; None where there
         is none."""
         return self.store.get(f"{_folder(stage, digest)}/{PARTS}/{check_name(name)}")
+
+    def parts(self, stage: str, digest: str) -> list[str]:
+        """The names of the pieces that are there, in order."""
+        folder = f"{_folder(stage, digest)}/{PARTS}"
+        return [entry.key[len(folder) + 1 :] for entry in self.store.list(folder)]
+
+    def part_uri(self, stage: str, digest: str, name: str) -> str:
+        """Where a piece lies, for people."""
+        return f"{self.store.url}/{_folder(stage, digest)}/{PARTS}/{check_name(name)}"
+
+    def drop_part(self, stage: str, digest: str, name: str) -> None:
+        """Deletes a piece that no attempt needs any more."""
+        self.store.delete([f"{_folder(stage, digest)}/{PARTS}/{check_name(name)}"])
 
     def put_part(self, stage: str, digest: str, name: str, data: bytes) -> bool:
         """Leaves a piece; False (and unchanged) when it is there already. The bytes must follow from the digest and

@@ -29,6 +29,7 @@ def validate_scene(scene: LabelledScene) -> list[str]:
     broken += _cameras(rec.views)
     broken += _correspondence(rec.correspondence, rec.views)
     broken += _superpoints(scene)
+    broken += _truth(scene)
     broken += _instances(scene)
     broken += _features(scene)
     if not broken:  # observations are compared with masks through views and instances that are now known to be sound
@@ -50,12 +51,29 @@ def _shapes(scene: LabelledScene) -> Iterator[str]:
 
 
 def _emptiness(scene: LabelledScene) -> Iterator[str]:
+    """What a scene cannot do without; one with a scene-level annotation needs no views and nothing seen in them."""
     known = lengths(scene)
-    for letter, noun in (("N", "points"), ("M", "observations"), ("V", "views")):
-        if known[letter] == 0:
-            yield f"The scene has no {noun}: nothing was reconstructed."
-    if known["O"] == 0:
-        yield "The scene has no instances: it is empty of labels, so nobody could learn from it."
+    if known["N"] == 0:
+        yield "The scene has no points: nothing was reconstructed."
+    if scene.annotation == "scene":
+        yield from _scene_annotation(scene)
+    elif scene.annotation == "views":
+        for letter, noun in (("M", "observations"), ("V", "views")):
+            if known[letter] == 0:
+                yield f"The scene has no {noun}: nothing was reconstructed."
+        if known["O"] == 0:
+            yield "The scene has no instances: it is empty of labels, so nobody could learn from it."
+    else:
+        yield f"The annotation is {scene.annotation!r}, neither 'views' nor 'scene'."
+    if known["V"] == 0 and known["O"] > 0:
+        yield f"The scene has {known['O']} 2D instances, but no views that they could be in."
+
+
+def _scene_annotation(scene: LabelledScene) -> Iterator[str]:
+    if scene.truth is None:
+        yield "The annotation is the scene's truth, but the scene has none."
+    elif not scene.truth.instance.any():
+        yield "truth/instance marks no point: the scene is empty of labels, so nobody could learn from it."
 
 
 def _scalars(rec: Reconstruction) -> Iterator[str]:
@@ -136,6 +154,18 @@ def _superpoints(scene: LabelledScene) -> Iterator[str]:
         yield f"superpoints/id leaves out {gaps} ids between 0 and {ids.max()}."
 
 
+def _truth(scene: LabelledScene) -> Iterator[str]:
+    if scene.truth is None:
+        return
+    ids, names = scene.truth.instance, scene.truth.names
+    if not names:
+        yield "attrs.truth_names is empty: a truth names one instance or more."
+    if bad := sum(1 for name in names if not name.strip()):
+        yield f"attrs.truth_names holds {bad} empty texts."
+    if bad := _count((ids < 0) | (ids > len(names))):
+        yield f"truth/instance is none of the {len(names)} instances' ids at {bad} points."
+
+
 def _instances(scene: LabelledScene) -> Iterator[str]:
     rows, views = scene.instances, scene.reconstruction.views
     known = rows.view < len(views)
@@ -176,6 +206,8 @@ def _observations(scene: LabelledScene) -> Iterator[str]:
 def _masks(scene: LabelledScene) -> Iterator[str]:
     """Shapes, ids, and that every observation carries the id under its pixel (METHOD 1.3)."""
     corr, size, owner = scene.reconstruction.correspondence, scene.reconstruction.views.size, _owner(scene)
+    if len(size) == 0:
+        return
     order = np.argsort(corr.view, kind="stable")
     bounds = np.searchsorted(corr.view[order], np.arange(len(size) + 1))
     shape = (int(size[0, 1]), int(size[0, 0]))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ovseg3r_model.reconstruction import protocol as reconstruction
+from ovseg3r_model.records import Annotation
 from ovseg3r_model.segmentation import build_segmenter, digest_config
 from ovseg3r_model.settings import PipelineSettings
 from ovseg3r_model.sources import has_posed_depth, resolve_format, source_digest
@@ -14,7 +15,8 @@ from storage.digests import stage_digest
 from storage.schema import SCHEMA_VERSION
 
 STAGE_VERSIONS = {
-    "ingest": 2, "reconstruct": 1, "segment": 1, "lift": 1, "superpoints": 1, "features": 1, "publish": 1,
+    "ingest": 2, "reconstruct": 1, "segment": 1, "lift": 1, "superpoints": 1, "features": 1, "truth": 1,
+    "publish": 1,
 }  # fmt: skip
 """Raised by hand whenever the same input and settings would give other bytes."""
 
@@ -24,9 +26,10 @@ _NEEDS = {
     "lift": ("reconstruct", "segment"),
     "superpoints": ("reconstruct", "segment", "lift"),
     "features": ("reconstruct", "segment"),
-    "publish": ("ingest", "reconstruct", "segment", "lift", "superpoints", "features"),
+    "truth": ("reconstruct",),
+    "publish": ("ingest", "reconstruct", "segment", "lift", "superpoints", "features", "truth"),
 }
-"""By stage: those whose outputs it takes, where they are part of the plan; features are not always."""
+"""By stage: those whose outputs it takes, where they are part of the plan; features and truth are not always."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +41,28 @@ class Plan:
     digests: dict[str, str]
 
 
-def plan(source: Path, scene_id: str, settings: PipelineSettings) -> Plan:
-    """The plan for one source. Paths and places do not enter it, only contents and settings.
+def plan(source: Path, scene_id: str, settings: PipelineSettings, annotation: Annotation = "views") -> Plan:
+    """The plan for one source. Paths and places do not enter it, only contents and settings. annotation: of the scene
+    as it is published.
 
     Raises:
         InputError: the source or the masks cannot be read, or what the 2D engine needs is not here.
     """
     first = plan_reconstruction(source, settings)
     build_segmenter(settings.segment, settings.features.save)  # says what lacks
+    # what "auto" stands for enters the digest, so that naming it makes no difference
+    segment = digest_config(settings.segment, settings.features.save)
     features = {"features": {"size": settings.features.size}} if settings.features.save else {}
+    known = segment["engine"] == "simulated"  # of a room whose truth is at hand
+    truth = {"truth": {"inputs_digest": segment["inputs_digest"]}} if known else {}
+    publish = {"scene_id": scene_id, "seed": settings.seed, "schema_version": SCHEMA_VERSION, "annotation": annotation}
     configs = first.configs | {
-        # what "auto" stands for enters the digest, so that naming it makes no difference
-        "segment": digest_config(settings.segment, settings.features.save),
+        "segment": segment,
         "lift": {},
         "superpoints": settings.superpoints.model_dump(mode="json"),
         **features,
-        "publish": {"scene_id": scene_id, "seed": settings.seed, "schema_version": SCHEMA_VERSION},
+        **truth,
+        "publish": publish,
     }
     return Plan(first.source, configs, _digests(first.source, configs))
 

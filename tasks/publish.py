@@ -1,8 +1,7 @@
 """Stage ``publish``: all parts together, validated, written, listed."""
 
-import platform
 import time
-from importlib.metadata import version
+from collections.abc import Sequence
 
 import numpy as np
 from prefect import task
@@ -10,75 +9,48 @@ from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model import pictures
 from ovseg3r_model.reconstruction.lens import pictures_of_views
-from ovseg3r_model.records import Instances, LabelledScene, Recording
-from storage.catalog import Catalog
-from storage.catalog_rows import CatalogRow, row_of
-from storage.scene_store import SceneStore
+from ovseg3r_model.records import Annotation, Instances, LabelledScene, Recording
+from storage.catalog_rows import CatalogRow
 from storage.stages import StageRef
 from storage.store import Store
 from tasks.features import load_features
 from tasks.ingest import load_recording
 from tasks.lift import load_lifted
+from tasks.listing import Origin, publish_and_list
 from tasks.plan import Plan
 from tasks.progress import announce
 from tasks.reconstruct import load_reconstruction
 from tasks.segment import load_masks
 from tasks.superpoints import load_superpoints
-
-_VERSIONED = (
-    "ovseg3r", "numpy", "numba", "open3d-cpu", "opencv-python-headless", "pgeof", "scikit-image", "torch",
-    "transformers", "zarr",
-)  # fmt: skip
+from tasks.truth import load_truth
 
 
 @task(name="publish", cache_policy=NO_CACHE, persist_result=False)
-def publish(store_url: str, plan: Plan, scene_id: str, source: str, stages: dict[str, StageRef]) -> CatalogRow:
+def publish(
+    store_url: str, plan: Plan, scene_id: str, source: str, stages: dict[str, StageRef], tags: Sequence[str] = ()
+) -> CatalogRow:
     """Publishes a scene and lists it. What is complete already is only listed; the row's seconds are those of the
     stages as they were run.
 
     Raises InputError (SceneRefused) for a scene that breaks a rule: it is not visible then.
     """
-    store = Store.open(store_url)
     start = time.perf_counter()
-    scene = assemble(stages)
-    engines = {name: stages[name].summary["engine"] for name in ("reconstruct", "segment")}
-    attributes = {
-        "source_digest": plan.source,
-        "settings": plan.configs,
-        "stages": plan.digests,
-        "seed": plan.configs["publish"]["seed"],
-        "engines": engines,
-        "source_notes": [note for name in ("ingest", "segment") for note in stages[name].summary["notes"]],
-        "software": software(),
-    }
-    drawn = draw(scene, load_recording(stages["ingest"]))
-    published = SceneStore(store).publish(scene, scene_id, plan.digests["publish"], attributes, drawn)
-    timings = {name: ref.seconds for name, ref in stages.items()} | {"publish": time.perf_counter() - start}
-    row = row_of(
-        published,
-        scene,
+    scene = assemble(stages, plan.configs["publish"]["annotation"])
+    origin = Origin(
         source=source,
-        source_digest=plan.source,
-        timings={name: round(seconds, 3) for name, seconds in timings.items()},
-        settings=plan.configs,
-        engines=engines,
+        engines={name: stages[name].summary["engine"] for name in ("reconstruct", "segment")},
+        notes=[note for name in ("ingest", "segment") for note in stages[name].summary["notes"]],
+        seconds={name: ref.seconds for name, ref in stages.items()},
+        started=start,
+        tags=tags,
     )
-    _list(Catalog(store), row)
+    drawn = draw(scene, load_recording(stages["ingest"]))
+    row = publish_and_list(Store.open(store_url), plan, scene_id, scene, drawn, origin)
     announce("publish", 1, 1)
     return row
 
 
-def _list(catalog: Catalog, row: CatalogRow) -> None:
-    """Adds the row; one that an earlier publishing left is replaced when the data it names was lost and made again."""
-    if catalog.add(row):
-        return
-    listed = [r for r in catalog.rows(latest_only=False) if (r.scene_id, r.digest) == (row.scene_id, row.digest)]
-    if listed and listed[0].uri != row.uri:
-        catalog.remove(row.scene_id, row.digest)
-        catalog.add(row)
-
-
-def assemble(stages: dict[str, StageRef]) -> LabelledScene:
+def assemble(stages: dict[str, StageRef], annotation: Annotation) -> LabelledScene:
     """The scene that the stages' outputs make."""
     reconstruction = load_reconstruction(stages["reconstruct"])
     mask_ids, instances = load_masks(stages["segment"], reconstruction)
@@ -92,12 +64,14 @@ def assemble(stages: dict[str, StageRef]) -> LabelledScene:
         observation=observation,
         superpoint=load_superpoints(stages["superpoints"]),
         features=load_features(stages["features"]) if "features" in stages else None,
+        truth=load_truth(stages["truth"]) if "truth" in stages else None,
+        annotation=annotation,
     )
 
 
 def draw(scene: LabelledScene, recording: Recording) -> dict[str, bytes]:
     """PNG bytes by file name: a frame with its masks, the cloud in its colours, by superpoints, by instances
-    and, where it has them, by features."""
+    and, where it has them, by features and by the truth."""
     rec = scene.reconstruction
     color = pictures_of_views(recording.color, rec)
     names = scene.instances.label_names
@@ -111,14 +85,11 @@ def draw(scene: LabelledScene, recording: Recording) -> dict[str, bytes]:
     }
     if scene.features is not None:
         colors["features"] = pictures.feature_colors(scene.features.points)
+    if scene.truth is not None:
+        colors["truth"] = pictures.shaded(rec.points, pictures.id_colors(scene.truth.instance))
     drawn = {
         f"{name}.png": pictures.png(pictures.cloud(rec.points, rgb, rec.views, rec.voxel_size))
         for name, rgb in colors.items()
     }
     drawn["masks.png"] = pictures.png(pictures.overlay(color[busiest], scene.mask_ids[busiest], labels))
     return drawn
-
-
-def software() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _VERSIONED}

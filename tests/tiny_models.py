@@ -12,7 +12,12 @@ from typing import Any
 import torch
 from transformers import (
     BertTokenizer,
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
     CLIPTokenizer,
+    CLIPVisionConfig,
     GroundingDinoConfig,
     GroundingDinoForObjectDetection,
     GroundingDinoImageProcessorPil,
@@ -36,7 +41,7 @@ DETECTORS = ("grounding-dino", "mm-grounding-dino")
 MASKERS = ("sam", "sam2")
 SIDE, SAM3_SIDE = 64, 56  # pixels that the networks see
 _IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-_GAIN = {"grounding-dino": 1.5, "mm-grounding-dino": 6.0, "sam": 6.0, "sam2": 6.0, "sam3": 6.0}
+_GAIN = {"grounding-dino": 1.5, "mm-grounding-dino": 6.0, "sam": 6.0, "sam2": 6.0, "sam3": 6.0, "clip": 6.0}
 """Random weights see everything alike; larger ones make their answers differ from place to place."""
 
 
@@ -50,6 +55,8 @@ def save_tiny(family: str, folder: Path) -> Path:
         "sam3": _sam3,
         "sam2_video": _sam2_video,
         "sam3_video": _sam3_video,
+        "clip": _clip,
+        "clip_text_model": _clip_text,
     }
     torch.manual_seed(7)
     folder.mkdir(parents=True)
@@ -220,6 +227,34 @@ def _sam3_video(folder: Path) -> None:
     settings = json.loads((folder / "preprocessor_config.json").read_text())
     (folder / "processor_config.json").write_text(json.dumps({"image_processor": settings, "target_size": SAM3_SIDE}))
     (folder / "preprocessor_config.json").unlink()
+    save_clip_tokenizer(folder, 598, 599)
+
+
+def _clip_text_config() -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=600, hidden_size=32, intermediate_size=64, projection_dim=24, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=32, bos_token_id=598, eos_token_id=599,
+    )  # fmt: skip
+
+
+def _clip(folder: Path) -> None:
+    """The whole of CLIP, as the hub has it."""
+    vision = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, projection_dim=24, num_hidden_layers=1, num_attention_heads=2,
+        image_size=SIDE, patch_size=16,
+    )  # fmt: skip
+    config = CLIPConfig(text_config=_clip_text_config(), vision_config=vision, projection_dim=24)
+    _save_clip(CLIPModel(config), folder)
+
+
+def _clip_text(folder: Path) -> None:
+    """Its text encoder alone."""
+    _save_clip(CLIPTextModelWithProjection(_clip_text_config()), folder)
+
+
+def _save_clip(model: Any, folder: Path) -> None:
+    _shake(model, "clip")
+    model.save_pretrained(folder)
     save_clip_tokenizer(folder, 598, 599)
 
 

@@ -93,8 +93,18 @@ def load_network(folder: Path, device: torch.device) -> Any:
 def _loaded(folder: Path, _digest: str, device: torch.device) -> Any:
     import transformers
 
+    network = read_network(getattr(transformers, MODELS[model_type(folder)]), folder)
+    logger.info("%s loaded on %s", folder.name, device)
+    return network.to(device)
+
+
+def read_network(build: Any, folder: Path) -> Any:
+    """The folder's network, of that class of ``transformers``, in float32 on the CPU, for inference.
+
+    Raises:
+        InputError: the weights cannot be read or are not complete.
+    """
     quiet()
-    build = getattr(transformers, MODELS[model_type(folder)])
     try:
         network, report = build.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32,
@@ -108,8 +118,7 @@ def _loaded(folder: Path, _digest: str, device: torch.device) -> Any:
     if report["missing_keys"] or report["mismatched_keys"]:
         absent = min(report["missing_keys"] or (key[0] for key in report["mismatched_keys"]))
         raise InputError(f"{folder}: the weights are not complete or of another shape, for instance {absent}.")
-    logger.info("%s loaded on %s", folder.name, device)
-    return network.eval().requires_grad_(False).to(device)
+    return network.eval().requires_grad_(False)
 
 
 def quiet() -> None:

@@ -1,4 +1,4 @@
-"""Pretrained weights of the learned 2D segmenters: which are known, where they lie on this machine, what they hold."""
+"""Pretrained weights of the learned engines: which are known, where they lie on this machine, what they hold."""
 
 from ovseg3r_model.weights.local import content_digest, find, weights_home, what_inputs_lack
 from ovseg3r_model.weights.registry import KNOWN, KnownWeights

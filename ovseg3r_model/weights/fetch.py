@@ -257,7 +257,7 @@ def _checked(entry: KnownWeights, staging: Path, revision: str, listed: list[_Li
 
 
 def _what_engines_lack(entry: KnownWeights, files: dict[str, Recorded]) -> str:
-    fault = what_inputs_lack(files.keys(), entry.family not in ("sam", "sam2"))
+    fault = what_inputs_lack(files.keys(), entry.family not in ("sam", "sam2"), entry.family != "clip")
     return fault or next((f"{name} is missing" for name in entry.sha256 if name not in files), "")
 
 

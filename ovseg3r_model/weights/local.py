@@ -60,8 +60,13 @@ def weights_home() -> Path:
     named = os.environ.get("OVSEG3R_WEIGHTS")
     if named:
         return Path(named).expanduser()
+    return cache_home() / "weights"
+
+
+def cache_home() -> Path:
+    """The folder for what can be had or made again: ovseg3r in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "ovseg3r" / "weights"
+    return (Path(cache) if cache else Path.home() / ".cache") / "ovseg3r"
 
 
 def folder_of(entry: KnownWeights) -> Path:
@@ -142,13 +147,13 @@ def what_lacks(folder: Path) -> str:
     return ""
 
 
-def what_inputs_lack(names: Set[str], text: bool) -> str:
+def what_inputs_lack(names: Set[str], text: bool, pictures: bool = True) -> str:
     """Which of the settings for a model's inputs are missing among files of these names, empty if none is. Without a
     tokenizer's files the library makes an empty one, to which all words are alike.
 
-    text: whether the model reads text.
+    text, pictures: whether the model reads them.
     """
-    if not any(name.endswith("processor_config.json") for name in names):
+    if pictures and not any(name.endswith("processor_config.json") for name in names):
         return "preprocessor_config.json is missing"
     if text and not {"tokenizer.json", "vocab.txt", "vocab.json"} & names:
         return "the tokenizer's files are missing"

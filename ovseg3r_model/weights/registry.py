@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Family = Literal["grounding-dino", "mm-grounding-dino", "sam", "sam2", "sam3"]
+Family = Literal["grounding-dino", "mm-grounding-dino", "sam", "sam2", "sam3", "clip"]
 
 APACHE = "Apache-2.0"
+MIT = "MIT"
 SAM_LICENCE = "SAM License, Meta's own terms"
 
 
@@ -46,6 +47,7 @@ _PURPOSES: Mapping[str, str] = {
     "sam": "masks from boxes",
     "sam2": "masks from boxes",
     "sam3": "masks from text",
+    "clip": "text encoder",
 }
 
 
@@ -161,6 +163,24 @@ KNOWN: tuple[KnownWeights, ...] = (
         3_445_000_000,
         gated=True,
         sha256=_weights_sha256("6d06f0a5f84e435071fe6603e61d0b4cc7b40e0d39d487cfd4d67d8cc11cc14a"),
+    ),
+    KnownWeights(
+        "clip-vit-base-patch32",
+        "clip",
+        "openai/clip-vit-base-patch32",
+        "b33cedfd0df4e43b8238760678fcc89e1a0d38b3",  # the newest has no safetensors: this is the hub's conversion
+        MIT,
+        609_200_000,
+        sha256=_weights_sha256("99d28a652e6ec46629ab7047a0ac82c69b1fe11e0ce672c43af65d3a9a3fc05d"),
+    ),
+    KnownWeights(
+        "clip-vit-large-patch14",
+        "clip",
+        "openai/clip-vit-large-patch14",
+        "32bd64288804d66eefd0ccbe215aa642df71cc41",
+        MIT,
+        1_714_500_000,
+        sha256=_weights_sha256("a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb"),
     ),
 )
 

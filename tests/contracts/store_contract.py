@@ -10,11 +10,12 @@ import pytest
 
 from ovseg3r_model.errors import InputError
 from storage.arrays import FrameWriter, StoredImages, create_array, open_array, read_array, write_array
-from storage.catalog import Catalog
+from storage.catalog import Catalog, ModelCatalog
+from storage.model_store import ModelStore, PublishedModel
 from storage.scene_store import SceneStore
 from storage.stages import Attempt, StageRef, Stages
 from storage.store import Store
-from tests.unit.stored_scenes import digest, row, scene
+from tests.unit.stored_scenes import digest, mesh, model_row, row, scene
 
 
 class StoreContract:
@@ -192,6 +193,9 @@ class StoreContract:
             lambda: Stages(store).begin(bad, digest(1)),
             lambda: Stages(store).committed("s", bad),
             lambda: row(bad),
+            lambda: ModelStore(store).publish(bad, digest(1), {}, {}),
+            lambda: ModelStore(store).published("net", bad),
+            lambda: model_row(bad),
         ]
         for call in calls:
             with pytest.raises(InputError):
@@ -199,6 +203,8 @@ class StoreContract:
         for name in ("", "../x", "/x", "a//b", ".hidden", "a/..", "x#1"):
             with pytest.raises(InputError):
                 attempt.put(name, b"")
+            with pytest.raises(InputError):
+                ModelStore(store).publish("net", digest(1), {name: b""}, {})
         assert store.list("") == []
 
     def test_a_scene_comes_back(self, store: Store) -> None:
@@ -208,6 +214,54 @@ class StoreContract:
         assert stored.attributes["seed"] == 1
         np.testing.assert_array_equal(stored.scene.superpoint, scene().superpoint)
         assert SceneStore(store).verify("room", digest(1)) == []
+
+    def test_a_mesh_without_views_comes_back(self, store: Store) -> None:
+        SceneStore(store).publish(mesh(), "mesh", digest(1), {}, {})
+        back = SceneStore(store).read("mesh", digest(1)).scene
+        assert (len(back.mask_ids), len(back.instances), back.annotation) == (0, 0, "scene")
+        assert back.truth is not None
+        np.testing.assert_array_equal(back.truth.instance, np.arange(50) % 3)
+        assert SceneStore(store).verify("mesh", digest(1)) == []
+
+    def test_a_model_comes_back(self, store: Store) -> None:
+        files = {"model.safetensors": bytes(range(256)), "text/names.json": b"[]"}
+        published = ModelStore(store).publish("net", digest(1), files, {"loss": 0.5, "names": ["chair"]})
+        model = ModelStore(store).read("net", digest(1))
+        assert model == published
+        assert {name: model.get(name) for name in model.checksums} == files
+        assert model.manifest == {"loss": 0.5, "names": ["chair"]}
+
+    def test_one_of_two_trainers_wins(self, store: Store) -> None:
+        start = threading.Barrier(2)
+
+        def work(writer: int) -> list[PublishedModel]:
+            start.wait()
+            files = {name: f"{writer}".encode() for name in ("a", "b")}
+            return [ModelStore(store).publish("net", digest(n), files, {"writer": writer}) for n in range(30)]
+
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(work, range(2))
+        assert first == second
+        for number, model in enumerate(first):
+            writer = str(model.manifest["writer"]).encode()
+            assert (model.get("a"), model.get("b")) == (writer, writer)
+            assert len(store.list(f"models/net/{digest(number)}")) == 3
+
+    def test_two_give_tags_at_the_same_time(self, store: Store) -> None:
+        catalog, first = Catalog(store), row()
+        catalog.add(first)
+        with ThreadPoolExecutor(2) as pool:
+            given = list(pool.map(lambda tag: catalog.tag(first, [tag]), ["a", "b"]))
+            list(pool.map(lambda _: catalog.compact(), range(2)))
+        (kept,) = catalog.rows(latest_only=False)
+        assert kept == max(given, key=lambda tagged: tagged.tagged_at)
+
+    def test_rows_of_models_survive_a_compaction(self, store: Store) -> None:
+        catalog, rows = ModelCatalog(store), [model_row(f"net-{number}") for number in range(5)]
+        for entry in rows:
+            assert catalog.add(entry)
+        assert catalog.compact() == 5
+        assert catalog.rows() == rows
 
     def test_rows_survive_compactions_beside_writers_and_readers(self, store: Store) -> None:
         catalog, writing = Catalog(store), threading.Event()

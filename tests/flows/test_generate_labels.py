@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows.generate_labels import SceneResult, generate_labels, run
+from flows.generate_labels import generate_labels, run
+from flows.scenes import SceneResult
 from flows.settings import LabelParameters, name_scenes
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.rooms import Layout

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.generate_labels import SceneResult, run
+from flows.generate_labels import run
+from flows.scenes import SceneResult
 from flows.settings import LabelParameters, checked, name_scenes, with_scene_paths
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.records import LabelledScene

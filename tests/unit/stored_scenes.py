@@ -13,10 +13,13 @@ from ovseg3r_model.records import (
     Reconstruction,
     Reduction,
     SceneFeatures,
+    SceneTruth,
     Views,
 )
-from storage.catalog_rows import CatalogRow, utc_now
+from storage.catalog_rows import CatalogRow
 from storage.digests import stage_digest
+from storage.model_rows import ModelRow
+from storage.parquet_rows import utc_now
 
 HEIGHT, WIDTH = 24, 32
 
@@ -26,7 +29,8 @@ def digest(number: int) -> str:
 
 
 def scene(points: int = 200, views: int = 5, per_view: int = 3, seed: int = 0) -> LabelledScene:
-    """Points seen by one to ``views`` views; in each view ``per_view`` instances: stripes, unlabelled above."""
+    """Points seen by one to ``views`` views; in each view ``per_view`` instances: stripes, unlabelled above. Of the
+    truth's three instances the first two have points."""
     rng = np.random.default_rng(seed)
     seen = rng.random((points, views)) < 0.5
     seen[np.arange(points), rng.integers(0, views, points)] = True
@@ -66,6 +70,27 @@ def scene(points: int = 200, views: int = 5, per_view: int = 3, seed: int = 0) -
         observation=observation,
         superpoint=(np.arange(points) % 7).astype(np.int32),
         features=_features(points, views * per_view, rng),
+        truth=SceneTruth((np.arange(points) % 3).astype(np.int32), ("chair", "sofa", "sofa")),
+    )
+
+
+def mesh(points: int = 50) -> LabelledScene:
+    """The vertices of a mesh that was annotated by hand: no views and nothing that is seen in them."""
+    seen = scene(points=points, views=1)
+    none = scene(points=0, views=0)
+    return LabelledScene(
+        reconstruction=replace(
+            seen.reconstruction,
+            points=replace(seen.reconstruction.points, confidence=np.ones(points, dtype=np.float16)),
+            correspondence=replace(none.reconstruction.correspondence, indptr=np.zeros(points + 1, dtype=np.int64)),
+            views=none.reconstruction.views,
+        ),
+        mask_ids=[],
+        instances=replace(none.instances, label_names=()),
+        observation=none.observation,
+        superpoint=seen.superpoint,
+        truth=seen.truth,
+        annotation="scene",
     )
 
 
@@ -119,18 +144,42 @@ def row(scene_id: str = "room", number: int = 1, **fields: Any) -> CatalogRow:
         "source_digest": "f" * 64,
         "source": "a test",
         "published_at": utc_now(),
-        "schema_version": 2,
+        "schema_version": 3,
         "points": 1,
         "views": 2,
         "observations": 3,
         "instances": 4,
         "superpoints": 5,
         "scale_known": True,
+        "annotation": "views",
         "label_histogram": {"chair": 3, "café table": 1},
         "quality": {"coverage": 0.25},
         "timings": {},
         "bytes": 10,
         "settings": "{}",
         "engines": {"segment": "imported"},
+        "tags": ("kitchen", "split:train"),
+        "tagged_at": fields.get("published_at", utc_now()),
     }
     return CatalogRow(**{**values, **fields})
+
+
+def model_row(model_id: str = "net", number: int = 1, **fields: Any) -> ModelRow:
+    values: dict[str, Any] = {
+        "model_id": model_id,
+        "digest": digest(number),
+        "uri": "memory://x/models/net",
+        "created_at": utc_now(),
+        "size": "tiny",
+        "parameters": 1_000_000,
+        "text_encoder": "minilm",
+        "vocabulary": 20,
+        "scenes": 4,
+        "data_digest": "e" * 64,
+        "steps": 100,
+        "seed": 0,
+        "metrics": {"ap50": 0.5},
+        "bytes": 10,
+        "settings": "{}",
+    }
+    return ModelRow(**{**values, **fields})

@@ -1,3 +1,4 @@
+import io
 import os
 import time
 from dataclasses import asdict, replace
@@ -8,8 +9,9 @@ import pytest
 
 from ovseg3r_model.errors import InputError
 from storage.catalog import Catalog
-from storage.catalog_rows import SCHEMA, CatalogRow, from_parquet, row_of, to_parquet, utc_now
+from storage.catalog_rows import CatalogRow, row_of
 from storage.garbage import GcReport, collect_garbage
+from storage.parquet_rows import from_parquet, schema_of, to_parquet, utc_now
 from storage.scene_store import SceneStore
 from storage.stages import Stages
 from storage.store import Store
@@ -43,8 +45,9 @@ def test_rows_come_back(store: Store) -> None:
     assert Catalog(store).add(entry)
     assert Catalog(store).rows() == [entry]
     table = pq.read_table(next(Path(store.root or "").rglob("*.parquet")))
-    assert table.schema.equals(SCHEMA)
-    assert set(SCHEMA.names) == set(asdict(entry))
+    assert table.schema.equals(schema_of(CatalogRow))
+    assert set(table.schema.names) == set(asdict(entry))
+    assert table.column("tags").to_pylist() == [["kitchen", "split:train"]]
 
 
 def test_adding_twice_adds_nothing_even_after_a_compaction(store: Store) -> None:
@@ -133,9 +136,48 @@ def test_a_row_refuses_other_times() -> None:
         row(published_at="2026-01-01 00:00:00")
 
 
+@pytest.mark.parametrize("tag", ["", "Kitchen", "a b", "-x", "ä", "a" * 65, "split/train", "a\n"])
+def test_a_row_refuses_other_tags(tag: str) -> None:
+    with pytest.raises(InputError, match="cannot be used"):
+        row(tags=("kitchen", tag))
+
+
 def test_a_newer_programs_column_is_left_out() -> None:
     entry = row()
-    assert from_parquet(to_parquet([entry, entry]), "x") == [entry, entry]
+    table = pq.read_table(io.BytesIO(to_parquet([entry, entry], CatalogRow)))
+    sink = io.BytesIO()
+    pq.write_table(table.append_column("mood", [["good", "bad"]]), sink)
+    assert from_parquet(sink.getvalue(), CatalogRow, "x") == [entry, entry]
+
+
+def test_other_tags_take_the_place_of_the_first(store: Store) -> None:
+    catalog, first, second = Catalog(store), row(number=1), row(number=2)
+    catalog.add(first)
+    catalog.add(second)
+    tagged = catalog.tag(first, ["b", "a", "b"])
+    assert (tagged.tags, tagged.published_at) == (("a", "b"), first.published_at)
+    for _ in range(2):  # before a compaction and after
+        assert catalog.rows(latest_only=False) == [tagged, second]
+        assert catalog.rows() == [second]  # older settings stay the older ones
+        catalog.compact()
+    assert not catalog.add(first)
+    again = catalog.tag(tagged, [])
+    assert catalog.rows(latest_only=False) == [again, second]
+
+
+def test_a_late_compaction_does_not_bring_old_tags_back(store: Store) -> None:
+    catalog, first = Catalog(store), row()
+    catalog.add(first)
+    catalog.add(row("other"))
+    catalog.compact()
+    late = {entry.key: store.get(entry.key) for entry in store.list("catalog")}
+    tagged = catalog.tag(first, ["new"])
+    catalog.compact()
+    for key, data in late.items():
+        store.put_if_absent(key, data or b"")
+    assert catalog.rows()[1] == tagged
+    catalog.remove(first.scene_id, first.digest)
+    assert [r.scene_id for r in catalog.rows(latest_only=False)] == ["other"]
 
 
 def age(store: Store, hours: float = 48) -> None:
@@ -170,7 +212,7 @@ def test_gc_takes_what_nobody_can_see(store: Store) -> None:
     messy(store)
     age(store)
     report = collect_garbage(store, 24, dry_run=False)
-    assert report == GcReport(2, 1, 0, 0, 1, 1, report.objects, report.bytes, False)
+    assert report == GcReport(2, 1, 0, 0, 0, 1, 1, report.objects, report.bytes, False)
     assert Stages(store).committed("fuse", digest(1)) is not None
     assert SceneStore(store).published("unlisted", digest(3)) is not None
     assert len(Catalog(store).rows(latest_only=False)) == 2

@@ -43,7 +43,7 @@ def test_commands_in_the_readme_exist() -> None:
     assert importlib.util.find_spec("flows.cli") is not None
     from flows.cli import app
 
-    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     known |= {group.typer_instance.info.name for group in app.registered_groups if group.typer_instance}
     assert set(re.findall(r"^ovseg3r (\w+)", text, re.MULTILINE)) <= known
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

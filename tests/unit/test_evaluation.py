@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.evaluation import THRESHOLDS, InstanceEvaluation, PredictedInstances, class_agnostic
+from ovseg3r_model.evaluation import THRESHOLDS, InstanceEvaluation
+from ovseg3r_model.predicted_instances import PredictedInstances
 
 CHAIR, TABLE, WALL = 3, 7, 1
 CLASSES = (CHAIR, TABLE)
@@ -24,12 +25,13 @@ def truth(*instances: tuple[int, int], points: int = 4000) -> np.ndarray:
     return ids
 
 
-def predicted(*parts: tuple[int, int, int, float]) -> PredictedInstances:
+def predicted(*parts: tuple[int, int, int, float], points: int = 4000) -> PredictedInstances:
     """From (class, first point, points, score)."""
-    return PredictedInstances(
-        tuple(np.arange(first, first + count) for _, first, count, _ in parts),
+    return PredictedInstances.from_points(
+        [np.arange(first, first + count) for _, first, count, _ in parts],
+        points,
         np.array([part[0] for part in parts], np.int64),
-        np.array([part[3] for part in parts], np.float32),
+        np.array([part[3] for part in parts], np.float64),
     )
 
 
@@ -85,11 +87,11 @@ def test_a_false_positive_that_is_surer_costs_by_the_script_s_trapezium() -> Non
 
 def test_the_surest_of_several_on_one_instance_counts() -> None:
     ids = np.concatenate([truth((CHAIR, SIZE), points=SIZE), np.full(10, TABLE * 1000 + 2)])
-    twice = predicted((CHAIR, 0, SIZE, 0.4), (CHAIR, 0, SIZE, 0.9))
+    twice = predicted((CHAIR, 0, SIZE, 0.4), (CHAIR, 0, SIZE, 0.9), points=len(ids))
     found = result(ids, twice)[CHAIR][1]
     # (recall 1, precision 1/2) at 0.4, (1, 1) at 0.9, (0, 1): widths 0, 1/2, 1/2
     assert found == pytest.approx(1.0)
-    swapped = predicted((CHAIR, 0, SIZE, 0.9), (CHAIR, 0, SIZE, 0.4))
+    swapped = predicted((CHAIR, 0, SIZE, 0.9), (CHAIR, 0, SIZE, 0.4), points=len(ids))
     assert result(ids, swapped)[CHAIR][1] == pytest.approx(found)
 
 
@@ -108,7 +110,7 @@ def test_a_prediction_mostly_on_unannotated_points_is_dropped(void: int, ap50: f
         [truth((CHAIR, SIZE), points=SIZE), np.full(1000, TABLE * 1000 + 2), np.full(1000, WALL * 1000 + 3)]
     )
     at = SIZE + 1000 - (SIZE - void)
-    found = result(ids, predicted((CHAIR, 0, SIZE, 0.5), (CHAIR, at, SIZE, 0.9)))
+    found = result(ids, predicted((CHAIR, 0, SIZE, 0.5), (CHAIR, at, SIZE, 0.9), points=len(ids)))
     assert found[CHAIR][1] == pytest.approx(ap50)
 
 
@@ -132,13 +134,51 @@ def test_class_agnostic_takes_masks_whatever_their_names() -> None:
     ids = truth((CHAIR, SIZE), (TABLE, SIZE), (WALL, SIZE))
     misnamed = predicted((TABLE, 0, SIZE, 0.9), (CHAIR, SIZE, SIZE, 0.8), (WALL, 2 * SIZE, SIZE, 0.7))
     assert result(ids, misnamed)[CHAIR][1] == 0.0
-    same, found = class_agnostic(ids, misnamed, CLASSES)
-    assert result(same, found, (1,)) == {1: (1.0, 1.0, 1.0)}
+    evaluation = InstanceEvaluation(CLASSES)
+    evaluation.add(ids, misnamed)
+    assert evaluation.class_agnostic().mean() == (1.0, 1.0, 1.0)
 
 
-def test_points_that_the_scene_has_not_are_refused() -> None:
-    with pytest.raises(InputError, match="has point 4000 of a scene of 4000 points"):
-        InstanceEvaluation(CLASSES).add(truth((CHAIR, SIZE)), predicted((CHAIR, 3900, 101, 0.5)))
+def test_class_agnostic_holds_more_instances_than_a_class_has_numbers() -> None:
+    """2,000 instances, every other one found: AP50 is that of one class, whose precision is 1 up to recall 1/2."""
+    count, size = 2000, 100
+    instance = np.repeat(np.arange(count), size)
+    ids = np.where(instance % 2 == 0, CHAIR, TABLE) * 1000 + instance // 2
+    found = predicted(*((CHAIR, k * size, size, 0.5) for k in range(0, count, 2)), points=len(ids))
+    evaluation = InstanceEvaluation(CLASSES)
+    evaluation.add(ids, found)
+    assert evaluation.class_agnostic().mean()[1] == pytest.approx(0.5 * 1.0)
+    assert evaluation.result().mean()[1] == pytest.approx(0.5 * (1.0 + 0.0))
+
+
+def test_ids_that_no_benchmark_has_are_unannotated_or_instances_as_others_are() -> None:
+    plain = truth((CHAIR, SIZE), (TABLE, SIZE))
+    found = predicted((CHAIR, 0, SIZE, 0.5), (CHAIR, 1000, SIZE, 0.9), (TABLE, SIZE, 150, 0.7))
+    negative = np.where(plain == 0, -1, plain)
+    assert result(negative, found) == result(plain, found)
+    far = 10**9
+    moved = np.where(plain // 1000 == TABLE, far * 1000 + 5, plain)
+    renamed = PredictedInstances(
+        4000, found.point, found.sizes, np.where(found.label == TABLE, far, found.label), found.score
+    )
+    of_far = result(moved, renamed, (CHAIR, far))
+    assert [of_far[CHAIR], of_far[far]] == list(result(plain, found).values())
+
+
+def test_the_order_of_points_does_not_matter() -> None:
+    ids = truth((CHAIR, SIZE), (TABLE, SIZE), (CHAIR, 300), (WALL, 500))
+    found = predicted((CHAIR, 20, SIZE, 0.9), (TABLE, 150, 260, 0.3), (CHAIR, 390, 400, 0.6))
+    order = np.random.default_rng(0).permutation(len(ids))
+    masks = np.zeros((len(found), len(ids)), np.bool_)
+    for k, points in enumerate(found.points):
+        masks[k, points] = True
+    moved = PredictedInstances.from_masks(masks[:, order], found.label, found.score)
+    assert result(ids[order], moved) == result(ids, found)
+
+
+def test_predictions_of_another_scene_are_refused() -> None:
+    with pytest.raises(InputError, match="has 4000 points and the predictions are for 3000"):
+        InstanceEvaluation(CLASSES).add(truth((CHAIR, SIZE)), predicted(points=3000))
 
 
 def slowly(scenes: list[tuple[np.ndarray, PredictedInstances]], label: int, threshold: float) -> float:
@@ -209,7 +249,7 @@ def test_it_agrees_with_a_slow_reading_of_the_rules(seed: int) -> None:
             first = max(0, int(starts[over] + rng.integers(-60, 60)))
             count = max(1, min(int(sizes[over] * rng.uniform(0.4, 1.6)), len(ids) - first))
             parts.append((int(rng.choice([CHAIR, TABLE, WALL])), first, count, float(rng.integers(1, 6)) / 5))
-        scenes.append((ids, predicted(*parts)))
+        scenes.append((ids, predicted(*parts, points=len(ids))))
     evaluation = InstanceEvaluation(CLASSES)
     for ids, found in scenes:
         evaluation.add(ids, found)

@@ -58,6 +58,7 @@ FIELDS = {
     "instances/position": "instances.position",
     "labels/observation": "observation",
     "superpoints/id": "superpoint",
+    "truth/instance": "truth.instance",
     "features/points": "features.points",
     "features/objects": "features.objects",
     "features/points_mean": "features.point_reduction.mean",
@@ -138,6 +139,11 @@ BROKEN = [
     (change(BASE, "features.points", BASE.features.points[1:]), "features/points has shape"),
     (change(BASE, "features.objects", BASE.features.objects[:, :1]), "features/objects_basis has shape (4, 2), not"),
     (change(BASE, "features.point_reduction.mean", np.zeros(9, np.float32)), "features/points_mean has shape (9,)"),
+    (edited("truth/instance", 0, 4), "none of the 3 instances' ids at 1 points"),
+    (edited("truth/instance", 0, -1), "none of the 3 instances' ids at 1 points"),
+    (change(BASE, "truth.instance", np.zeros(7, np.int32)), "truth/instance has shape (7,)"),
+    (change(BASE, "truth.names", ("chair", " ", "")), "attrs.truth_names holds 2 empty texts"),
+    (change(BASE, "truth.names", ()), "attrs.truth_names is empty"),
     (edited("superpoints/id", 0, -1), "not from 0 without gaps"),
     (edited("superpoints/id", slice(None), 1), "leaves out 1 ids"),
     (change(BASE, "reconstruction.voxel_size", 0.0), "not a positive length"),
@@ -239,6 +245,8 @@ def test_a_scene_comes_back_as_it_was(store: Store) -> None:
     assert (rec.scale_known, rec.world_frame, rec.voxel_size) == (True, "the first camera", 0.02)
     assert (rec.quality, rec.notes) == ({"coverage": 0.5}, ("one note",))
     assert stored.scene.instances.label_names == ("chair", "café table")
+    assert stored.scene.truth is not None
+    assert (stored.scene.truth.names, stored.scene.annotation) == (("chair", "sofa", "sofa"), "views")
     assert stored.scene.features is not None
     assert stored.scene.features.model == stored.attributes["feature_model"] == "simulated"
     assert stored.attributes == scene_attributes(BASE, "room", digest(1), {"seeds": {"b": 1, "a": [1.0, None]}})
@@ -337,5 +345,5 @@ def test_verify_finds_lost_and_damaged_objects(path: str, store: Store) -> None:
 def test_a_newer_schema_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     SceneStore(store).publish(BASE, "room", digest(1), {}, {})
     monkeypatch.setattr("storage.scene_store.SCHEMA_VERSION", 0)
-    with pytest.raises(InputError, match="schema version 2"):
+    with pytest.raises(InputError, match="schema version 3"):
         SceneStore(store).read("room", digest(1))

@@ -1,0 +1,91 @@
+"""The parameters of the flow ``import-annotated``."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from flows.settings import DEFAULT_STORE, MOST_WORKERS, Tags
+from ovseg3r_model.annotated.find import AnnotatedFormat, AnnotatedSource, find_annotated
+from ovseg3r_model.errors import InputError
+from ovseg3r_model.settings import (
+    FeatureSettings,
+    IngestSettings,
+    MaskErrors,
+    PipelineSettings,
+    ReconstructSettings,
+    SegmentSettings,
+    Settings,
+    SimulatedSettings,
+    SuperpointSettings,
+)
+
+
+class ImportParameters(Settings):
+    """Which scenes with ground truth to publish, where to, and how."""
+
+    sources: tuple[str, ...] = Field(
+        min_length=1, description="Folders of rooms or of ScanNet200-style scans, or folders that hold many of them."
+    )
+    store: str = Field(DEFAULT_STORE, description="Folder or URL (s3://, gs://, az://) that scenes are published to.")
+    format: AnnotatedFormat = Field("auto", description="What the sources are; auto looks at what is there.")
+    tags: Tags = Field(
+        (), description="Words of one's own for the scenes, to choose them by; without any, a scene keeps what it has."
+    )
+    workers: int = Field(1, ge=1, le=MOST_WORKERS, description="Scenes imported at the same time.")
+    voxel: float | None = Field(None, gt=0, description="Fusion grid of rooms, metres; without it 0.02.")
+    max_views: int | None = Field(None, ge=2, le=65535, description="Most keyframes of a room; without it 200.")
+    features: FeatureSettings = FeatureSettings()
+    superpoints: SuperpointSettings = SuperpointSettings()
+
+    def for_room(self, folder: Path) -> PipelineSettings:
+        """The labelling line's settings: exact depth, poses and masks."""
+        views = {} if self.max_views is None else {"max_views": self.max_views}
+        exact = SimulatedSettings(truth=str(folder), errors=MaskErrors.none())
+        return PipelineSettings(
+            ingest=IngestSettings(**views),
+            reconstruct=ReconstructSettings(engine="posed-rgbd", voxel=self.voxel),
+            segment=SegmentSettings(engine="simulated", simulated=exact),
+            features=self.features,
+            superpoints=self.superpoints,
+        )
+
+    def check_for_scan(self, path: Path) -> None:
+        """Raises InputError for settings that would make no difference to a scan."""
+        given = {
+            "--voxel": self.voxel is not None,
+            "--max-views": self.max_views is not None,
+            "--features": self.features.save,
+        }
+        unused = " and ".join(name for name, is_given in given.items() if is_given)
+        if unused:
+            raise InputError(
+                f"{path}: is a scan without pictures, to which {unused} would make no difference; leave it out."
+            )
+
+
+def name_annotated(parameters: ImportParameters) -> list[tuple[AnnotatedSource, str]]:
+    """Every scene of the sources, with its id. A source at which there is none stands for itself, and fails when its
+    turn comes.
+
+    Raises:
+        InputError: two scenes have one name.
+    """
+    seen: dict[str, Path] = {}
+    scenes = []
+    for source in parameters.sources:
+        for scene in _found(Path(source).expanduser().resolve(), parameters.format):
+            scene_id = scene.scene_id
+            if scene_id in seen:
+                raise InputError(
+                    f"{seen[scene_id]} and {scene.path} would both be scene {scene_id}; rename one of them."
+                )
+            seen[scene_id] = scene.path
+            scenes.append((scene, scene_id))
+    return scenes
+
+
+def _found(path: Path, wanted: AnnotatedFormat) -> list[AnnotatedSource]:
+    try:
+        return find_annotated(path, wanted)
+    except InputError:
+        return [AnnotatedSource("room" if wanted == "room" else "scannet200", path)]

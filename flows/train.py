@@ -1,0 +1,70 @@
+"""The flow ``train``: published scenes -> a published model. One page: who calls what."""
+
+import hashlib
+
+from prefect import flow
+
+from flows.train_settings import TrainParameters
+from ovseg3r_model.errors import InputError
+from storage.catalog import Catalog
+from storage.catalog_rows import CatalogRow
+from storage.digests import canonical_json, stage_digest
+from storage.model_rows import ModelRow
+from storage.names import check_model_id
+from storage.selection import select
+from storage.store import Store
+from tasks.model_files import keys_of
+from tasks.progress import of_scene
+from tasks.publish_model import publish_model
+from tasks.train import STAGE, VERSION, train
+
+
+@flow(name="train", persist_result=False)
+def train_model(parameters: TrainParameters) -> ModelRow:
+    """Trains a model on what the selection finds and publishes it; a training that was killed goes on where it was, and
+    one that is done is not done again.
+
+    Raises:
+        InputError: the store is unusable, or the selection finds nothing to train on.
+    """
+    store = Store.open(parameters.store, create=False)
+    store.check_writable()
+    scenes, held_out = chosen_scenes(store, parameters)
+    vocabulary = tuple(sorted({name for row in scenes for name in row.label_histogram}))
+    inputs = {f"scene {row.scene_id}": row.digest for row in scenes}
+    data_digest = hashlib.sha256(canonical_json(inputs)).hexdigest()
+    judged = {f"held out {row.scene_id}": row.digest for row in held_out}
+    # How often it is evaluated decides the curves that are kept, not the weights; they are one output all the same.
+    config = {
+        "model": parameters.model.model_dump(mode="json", exclude={"train": {"device"}}),
+        "schedule": parameters.schedule.model_dump(mode="json", include={"evaluate_every", "report_every"}),
+    }
+    digest = stage_digest(STAGE, VERSION, config, inputs | judged)
+    with of_scene(parameters.model_id):
+        trained = train(
+            store.url, digest, keys_of(scenes), keys_of(held_out), vocabulary,
+            any(row.annotation == "scene" for row in scenes), parameters.model, parameters.schedule,
+        )  # fmt: skip
+        return publish_model(
+            store.url, parameters.model_id, trained, keys_of(scenes), keys_of(held_out), vocabulary, data_digest,
+            parameters.model,
+        )  # fmt: skip
+
+
+def chosen_scenes(store: Store, parameters: TrainParameters) -> tuple[list[CatalogRow], list[CatalogRow]]:
+    """The scenes to train on, and those to evaluate on.
+
+    Raises:
+        InputError: there is nothing to train on, or the name of the model cannot be used.
+    """
+    check_model_id(parameters.model_id)
+    rows = Catalog(store).rows()
+    held_out = [] if parameters.held_out is None else select(rows, parameters.held_out)
+    left_out = {row.scene_id for row in held_out}
+    scenes = [row for row in select(rows, parameters.scenes) if row.scene_id not in left_out]
+    if not scenes:
+        raise InputError(
+            f"{store.url}: none of {len(rows)} published scenes is left to train on; `ovseg3r catalog` lists them with "
+            "their tags."
+        )
+    return scenes, held_out

@@ -1,0 +1,1 @@
+"""Scenes with ground truth: where they come from, and how they become records."""

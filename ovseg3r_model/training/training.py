@@ -1,0 +1,184 @@
+"""The state of a training, one step of it, and its checkpoints."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from ovseg3r_model.errors import InputError
+from ovseg3r_model.network.build import build_network
+from ovseg3r_model.network.segmenter import Segmenter
+from ovseg3r_model.network.settings import NetworkSettings
+from ovseg3r_model.supervision.statistics import MatchStatistics
+from ovseg3r_model.training.settings import TrainSettings
+from ovseg3r_model.training.step import Work, step_losses
+
+_KINDS = ("exp_avg", "exp_avg_sq")
+_HEADER = "ovseg3r"
+
+
+class Diverged(InputError):
+    """The loss is no number any more, or too large. batch: the scenes' tensors, as safetensors."""
+
+    def __init__(self, message: str, batch: bytes) -> None:
+        super().__init__(message)
+        self.batch = batch
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step did; ``losses`` by name, "total" among them; norm: of the gradient before clipping."""
+
+    step: int
+    losses: dict[str, float]
+    norm: float
+    rate: float
+    statistics: list[MatchStatistics]
+
+
+class Training:
+    """A network being trained. Every random choice follows from the seed and the step, so that a training that goes on
+    from a checkpoint ends with the same weights as an undisturbed one.
+    """
+
+    def __init__(self, network: NetworkSettings, settings: TrainSettings) -> None:
+        self.settings = settings
+        cuda = settings.device != "cpu" and torch.cuda.is_available()
+        mixed = settings.precision == "bfloat16" or (settings.precision == "auto" and cuda)
+        self.accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if mixed else "no")
+        torch.use_deterministic_algorithms(settings.deterministic and cuda)
+        model = build_network(network, settings.seed)
+        optimiser = torch.optim.AdamW(
+            model.parameters(), settings.optimiser.learning_rate, weight_decay=settings.optimiser.weight_decay
+        )
+        self.model, self._optimiser = self.accelerator.prepare(model, optimiser)
+        self._mean = {n: p.detach().clone() for n, p in self.network.named_parameters()} if self._ema else {}
+        self.step = 0
+
+    @property
+    def network(self) -> Segmenter:
+        """The network itself, with the weights of the last step."""
+        model: Segmenter = self.accelerator.unwrap_model(self.model)
+        return model
+
+    def run_step(self, works: Sequence[Work]) -> StepReport:
+        """One step of the optimiser over ``accumulate`` batches.
+
+        Raises:
+            Diverged: the loss is no number, or larger than ``explosion``; the weights are those of the step before.
+        """
+        self.model.train()
+        self._optimiser.zero_grad()
+        losses: list[dict[str, Tensor]] = []
+        statistics: list[MatchStatistics] = []
+        for work in works:
+            here = work.to(self.accelerator.device)
+            with self.accelerator.autocast():
+                made = step_losses(self.model, here, self.settings.supervision)
+            self._check(made.total, work)
+            self.accelerator.backward(made.total / len(works))
+            losses.append(made.parts | {"total": made.total.detach()})
+            statistics += made.statistics
+        rate = self._set_rate()
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.optimiser.clip)
+        if not torch.isfinite(norm):
+            self._stop("the gradient is not finite", works[-1])
+        self._optimiser.step()
+        self._follow()
+        self.step += 1
+        mean = {name: float(torch.stack([part[name] for part in losses]).mean()) for name in losses[0]}
+        return StepReport(self.step, mean, float(norm), rate, statistics)
+
+    def weights(self) -> dict[str, Tensor]:
+        """What is published, on the CPU: the running mean of the weights where one is kept, else those of the last
+        step."""
+        state = {name: value.detach().cpu() for name, value in self.network.state_dict().items()}
+        return state | {name: value.cpu() for name, value in self._mean.items()}
+
+    def checkpoint(self, notes: Any = None) -> bytes:
+        """All that a training needs to go on, as one safetensors file with JSON in its header; notes: JSON values that
+        ``restore`` gives back."""
+        tensors = {f"model.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"mean.{name}": value for name, value in self._mean.items()}
+        for name, parameter in self.network.named_parameters():
+            state = self._state_of(parameter)
+            tensors |= {f"{kind}.{name}": state[kind] for kind in _KINDS if kind in state}
+        held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        return save_tensors(held, {_HEADER: json.dumps({"step": self.step, "notes": notes})})
+
+    def restore(self, data: bytes) -> Any:
+        """Goes on from a checkpoint of a training with the same settings; its notes."""
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        said = json.loads(header["__metadata__"][_HEADER])
+        self.step = int(said["step"])
+        tensors = load_tensors(data)
+        self.network.load_state_dict(_part(tensors, "model"))
+        self._mean = {name: value.to(self.accelerator.device) for name, value in _part(tensors, "mean").items()}
+        kinds = {kind: _part(tensors, kind) for kind in _KINDS}
+        for name, parameter in self.network.named_parameters():
+            if name in kinds["exp_avg"]:
+                moved = {kind: values[name].to(parameter.device) for kind, values in kinds.items()}
+                self._inner.state[parameter] = moved | {"step": torch.tensor(float(self.step))}
+        return said["notes"]
+
+    @property
+    def _inner(self) -> torch.optim.Optimizer:
+        found: torch.optim.Optimizer = getattr(self._optimiser, "optimizer", self._optimiser)
+        return found
+
+    def _state_of(self, parameter: nn.Parameter) -> dict[str, Any]:
+        found: dict[str, Any] = self._inner.state.get(parameter, {})
+        return found
+
+    @property
+    def _ema(self) -> float | None:
+        return self.settings.optimiser.ema
+
+    def _set_rate(self) -> float:
+        chosen = self.settings.optimiser
+        rate = chosen.learning_rate * float((1 - self.step / self.settings.steps) ** chosen.decay_power)
+        if self.step < chosen.warm_up:
+            rate *= (self.step + 1) / chosen.warm_up
+        for group in self._inner.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _follow(self) -> None:
+        """The running mean of the weights."""
+        if self._ema:
+            for name, parameter in self.network.named_parameters():
+                self._mean[name].lerp_(parameter.detach(), 1 - self._ema)
+
+    def _check(self, total: Tensor, work: Work) -> None:
+        value = float(total.detach())
+        if not abs(value) <= self.settings.optimiser.explosion:  # also for nan
+            self._stop(f"the loss is {value:g}", work)
+
+    def _stop(self, what: str, work: Work) -> None:
+        raise Diverged(
+            f"The training stopped at step {self.step + 1}: {what}, on {', '.join(work.scene_ids)}. Take a smaller "
+            "--learning-rate, or look at these scenes.",
+            _saved(work),
+        )
+
+
+def _part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
+    return {name[len(kind) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{kind}.")}
+
+
+def _saved(work: Work) -> bytes:
+    """The batch's tensors as safetensors: the network's input by name, the scenes' targets by place and name."""
+    parts = {"batch": work.batch} | {f"targets.{place}": targets for place, targets in enumerate(work.targets)}
+    tensors = {
+        f"{part}.{name}": value.contiguous()
+        for part, record in parts.items()
+        for name, value in vars(record).items()
+        if isinstance(value, Tensor)
+    }
+    return save_tensors(tensors, {"scenes": json.dumps(work.scene_ids)})
