@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_import, cli_weights
+from flows import cli_import, cli_train, cli_weights
 from flows import cli_options as options
 from flows.cli_process import FAILED, errors_for_people, exit_code, print_json, stopping_soon
 
@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 app.add_typer(cli_weights.app)
 app.command("import")(cli_import.import_scenes)
+for command in (cli_train.train, cli_train.models, cli_train.segment, cli_train.evaluate):
+    app.command()(command)
 
 
 @app.command()

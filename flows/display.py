@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from flows.scenes import SceneResult
 
 
-def _console() -> Console:
+def output() -> Console:
+    """Where tables go."""
     # a table that does not fit a pipe's imagined 80 columns would be cut; there it may be as wide as it needs
     return Console() if sys.stdout.isatty() else Console(width=160)
 
@@ -67,7 +68,7 @@ def _bars() -> Iterator[None]:
 
 def show_results(results: "Sequence[SceneResult]") -> None:
     """The summary of a labelling run: a table, then every warning and failure in full."""
-    console = _console()
+    console = output()
     table = Table(title="Scenes")
     for name in ("scene", "status"):
         table.add_column(name, overflow="fold")
@@ -98,7 +99,7 @@ def show_results(results: "Sequence[SceneResult]") -> None:
 
 def show_reconstruction(report: dict[str, Any]) -> None:
     """One reconstruction: what it is, how good it is, and every warning in full."""
-    console = _console()
+    console = output()
     unit = "m" if report["scale_known"] else "units"
     rows = {
         "engine": report["engine"],
@@ -175,12 +176,12 @@ def show_catalog(rows: Sequence[CatalogRow]) -> None:
         figures = (*(f"{n:,}" for n in counts), f"{row.bytes / 1e6:.1f}")
         named = (row.scene_id, row.digest[:12], row.published_at[:19])
         table.add_row(*named, *figures, row.annotation, Text(" ".join(row.tags)))  # as they are: no ":bed:" becomes one
-    _console().print(table)
+    output().print(table)
 
 
 def show_scene(description: dict[str, Any]) -> None:
     """Everything of one scene, section by section."""
-    console = _console()
+    console = output()
     arrays = Table(title=f"Scene {description['scene_id']}")
     for name in ("array", "shape", "dtype"):
         arrays.add_column(name)
@@ -228,7 +229,7 @@ def _print_values(console: Console, value: Any) -> None:
 
 def show_garbage(report: GcReport) -> None:
     """What went, or would go."""
-    console = _console()
+    console = output()
     verb = "would remove" if report.dry_run else "removed"
     console.print(
         f"{verb} {report.objects:,} objects, {report.bytes / 1e6:.1f} MB: {report.attempts} unfinished attempts, "
@@ -243,7 +244,7 @@ def show_garbage(report: GcReport) -> None:
 
 def show_findings(findings: "Sequence[Finding]") -> None:
     """The doctor's report."""
-    console = _console()
+    console = output()
     table = Table(title="Environment")
     for name in ("", "what", "state", "what to do"):
         table.add_column(name, overflow="fold")
@@ -255,7 +256,7 @@ def show_findings(findings: "Sequence[Finding]") -> None:
 
 def show_demo(report: dict[str, Any]) -> None:
     """The demo's scores and where its pictures are."""
-    console = _console()
+    console = output()
     console.print(
         f"\nRoom {report['seed']}: {report['objects']} objects ({report['flat_objects']} of them flat), filmed in "
         f"{report['filming']:.0f} s; {report['seconds']:.0f} s in all",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import PipelineSettings, ReferenceSettings, Settings
@@ -72,7 +72,7 @@ def checked_reference(values: dict[str, object]) -> ReferenceSettings | None:
     return validated(ReferenceSettings, values, "against.")
 
 
-Model = TypeVar("Model", bound=Settings)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def validated(model: type[Model], values: dict[str, object], prefix: str = "") -> Model:

@@ -4,14 +4,9 @@ import hashlib
 
 from prefect import flow
 
-from flows.train_settings import TrainParameters
-from ovseg3r_model.errors import InputError
-from storage.catalog import Catalog
-from storage.catalog_rows import CatalogRow
+from flows.train_settings import TrainParameters, chosen_scenes
 from storage.digests import canonical_json, stage_digest
 from storage.model_rows import ModelRow
-from storage.names import check_model_id
-from storage.selection import select
 from storage.store import Store
 from tasks.model_files import keys_of
 from tasks.progress import of_scene
@@ -49,22 +44,3 @@ def train_model(parameters: TrainParameters) -> ModelRow:
             store.url, parameters.model_id, trained, keys_of(scenes), keys_of(held_out), vocabulary, data_digest,
             parameters.model,
         )  # fmt: skip
-
-
-def chosen_scenes(store: Store, parameters: TrainParameters) -> tuple[list[CatalogRow], list[CatalogRow]]:
-    """The scenes to train on, and those to evaluate on.
-
-    Raises:
-        InputError: there is nothing to train on, or the name of the model cannot be used.
-    """
-    check_model_id(parameters.model_id)
-    rows = Catalog(store).rows()
-    held_out = [] if parameters.held_out is None else select(rows, parameters.held_out)
-    left_out = {row.scene_id for row in held_out}
-    scenes = [row for row in select(rows, parameters.scenes) if row.scene_id not in left_out]
-    if not scenes:
-        raise InputError(
-            f"{store.url}: none of {len(rows)} published scenes is left to train on; `ovseg3r catalog` lists them with "
-            "their tags."
-        )
-    return scenes, held_out

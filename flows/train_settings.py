@@ -3,10 +3,15 @@
 from pydantic import Field
 
 from flows.settings import DEFAULT_STORE
+from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import Settings
 from ovseg3r_model.training.model_settings import ModelSettings
 from ovseg3r_model.training.schedule import ScheduleSettings
-from storage.selection import SelectionSettings
+from storage.catalog import Catalog
+from storage.catalog_rows import CatalogRow
+from storage.names import check_model_id
+from storage.selection import SelectionSettings, select
+from storage.store import Store
 
 
 class TrainParameters(Settings):
@@ -20,3 +25,22 @@ class TrainParameters(Settings):
     )
     model: ModelSettings = ModelSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+
+
+def chosen_scenes(store: Store, parameters: TrainParameters) -> tuple[list[CatalogRow], list[CatalogRow]]:
+    """The scenes to train on, and those to evaluate on.
+
+    Raises:
+        InputError: there is nothing to train on, or the name of the model cannot be used.
+    """
+    check_model_id(parameters.model_id)
+    rows = Catalog(store).rows()
+    held_out = [] if parameters.held_out is None else select(rows, parameters.held_out)
+    left_out = {row.scene_id for row in held_out}
+    scenes = [row for row in select(rows, parameters.scenes) if row.scene_id not in left_out]
+    if not scenes:
+        raise InputError(
+            f"{store.url}: none of {len(rows)} published scenes is left to train on; `ovseg3r catalog` lists them with "
+            "their tags."
+        )
+    return scenes, held_out

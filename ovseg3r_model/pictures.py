@@ -3,6 +3,7 @@ machine and are bit-identical.
 """
 
 import io
+from collections.abc import Sequence
 
 import cv2
 import numba
@@ -80,6 +81,25 @@ def cloud(points: Points, colors: UInt8, views: Views, spacing: float, size: tup
         return np.tile(BACKGROUND, (size[1], size[0], 1))
     xyz = points.xyz[facing]
     return splat(xyz, colors[facing], _framing(xyz, camera, size), camera, size, spacing)
+
+
+def onlooker(points: Points) -> Views:
+    """One upright camera in the middle of a scene that has none; z is up."""
+    middle = points.xyz.mean(axis=0).astype(np.float64)
+    pose = look_at(middle, middle + np.array([1.0, 0, 0]), np.array([0, 0, 1.0]))
+    size = np.array([[640, 480]], np.int64)
+    return Views(np.eye(3)[None], pose[None], size, np.zeros(1, np.int64), np.full(1, np.nan))
+
+
+def with_legend(picture: UInt8, entries: Sequence[tuple[int, str]]) -> UInt8:
+    """The picture (h,w,3) with texts, each behind a square in the colour of its id, down its left side."""
+    drawn = Image.fromarray(picture)
+    pen = ImageDraw.Draw(drawn)
+    for row, (number, text) in enumerate(entries):
+        top = 14 + 26 * row
+        pen.rectangle((14, top, 32, top + 18), fill=tuple(id_colors(np.array([number]))[0].tolist()))
+        pen.text((42, top + 9), text, fill="white", stroke_fill="black", stroke_width=1, anchor="lm", font_size=17)
+    return np.asarray(drawn)
 
 
 def _framing(xyz: Float32, world_from_camera: Float64, size: tuple[int, int]) -> Float64:

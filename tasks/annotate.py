@@ -2,13 +2,12 @@
 
 import time
 
-import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model import pictures
 from ovseg3r_model.annotated.scannet200 import SceneFiles, content_digest, read_scene
-from ovseg3r_model.records import LabelledScene, Views
+from ovseg3r_model.records import LabelledScene
 from ovseg3r_model.settings import SuperpointSettings
 from storage.catalog_rows import CatalogRow
 from storage.digests import stage_digest
@@ -66,14 +65,6 @@ def draw(scene: LabelledScene) -> dict[str, bytes]:
     if scene.truth is not None:
         colors["truth"] = pictures.shaded(rec.points, pictures.id_colors(scene.truth.instance))
     return {
-        f"{name}.png": pictures.png(pictures.cloud(rec.points, rgb, _onlooker(scene), rec.voxel_size))
+        f"{name}.png": pictures.png(pictures.cloud(rec.points, rgb, pictures.onlooker(rec.points), rec.voxel_size))
         for name, rgb in colors.items()
     }
-
-
-def _onlooker(scene: LabelledScene) -> Views:
-    """One camera in the middle of a scene that has none, upright: z is up in scans."""
-    middle = scene.reconstruction.points.xyz.mean(axis=0).astype(np.float64)
-    pose = pictures.look_at(middle, middle + np.array([1.0, 0, 0]), np.array([0, 0, 1.0]))
-    size = np.array([[640, 480]], np.int64)
-    return Views(np.eye(3)[None], pose[None], size, np.zeros(1, np.int64), np.full(1, np.nan))

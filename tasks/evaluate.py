@@ -1,6 +1,7 @@
-"""A network's predictions on published scenes, and their AP where the truth is known (METHOD 5)."""
+"""A network's predictions on published scenes beside their truth, and the AP (METHOD 5)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from ovseg3r_model.benchmark_summary import BenchmarkSummary, benchmark_summary
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.network.inference import InferenceSettings
 from ovseg3r_model.predicted_instances import PredictedInstances
-from ovseg3r_model.records import Int64, SceneTruth
+from ovseg3r_model.records import Int64, LabelledScene, SceneTruth
 from ovseg3r_model.text import TextEncoder
 from ovseg3r_model.training.judge import benchmark_truth, with_classes
 from ovseg3r_model.training.model import TrainedModel
@@ -19,6 +20,24 @@ from storage.store import Store
 from tasks.model_files import SceneKey
 from tasks.progress import announce
 
+Judged = tuple[Int64, PredictedInstances]
+"""Truth (N,) as the benchmark codes it, and predictions."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """ids: of each class, by name. asked: by name, the word that the network is asked for: the name itself, or a
+    synonym."""
+
+    ids: Mapping[str, int]
+    asked: Mapping[str, str]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "Classes":
+        """Numbered from 1, each asked for by its name."""
+        listed = list(names)
+        return cls({name: k + 1 for k, name in enumerate(listed)}, {name: name for name in listed})
+
 
 def true_names(store: Store, scenes: Sequence[SceneKey]) -> tuple[str, ...]:
     """The names of what is in the scenes, sorted.
@@ -26,55 +45,47 @@ def true_names(store: Store, scenes: Sequence[SceneKey]) -> tuple[str, ...]:
     Raises:
         InputError: the truth of a scene is not known.
     """
-    return tuple(sorted({name for scene in scenes for name in _truth(store, scene).names}))
+    return tuple(sorted({name for key in scenes for name in _truth(key, _read(store, key)).names}))
 
 
-def evaluate(
+def judged_scenes(
     store: Store,
     model: TrainedModel,
     encoder: TextEncoder,
     scenes: Sequence[SceneKey],
-    asked: Mapping[str, str],
-    subsets: Mapping[str, Sequence[str]],
+    classes: Classes,
     inference: InferenceSettings,
-) -> BenchmarkSummary:
-    """AP on scenes with truth.
-
-    Args:
-        asked: by class, the word that the network is asked for: the class's name itself, or a synonym.
-        subsets: names of classes to take together, by the group's name.
+) -> Iterator[tuple[str, Judged]]:
+    """Scene by scene, truth and predictions.
 
     Raises:
         InputError: the truth of a scene is not known, or a scene does not fit the network.
     """
-    class_of_name = {name: k + 1 for k, name in enumerate(sorted(asked))}
-    text = encoder.encode([asked[name] for name in class_of_name])
-
-    def judged() -> Iterator[tuple[Int64, PredictedInstances]]:
-        for number, key in enumerate(scenes):
-            scene = SceneStore(store).read(key.scene_id, key.digest).scene
-            if scene.truth is None:
-                raise _unknown(key)
-            description = model.description
-            found = predict(model.network, description.network, scene_input(scene), text, inference, description.boxes)
-            announce("evaluate", number + 1, len(scenes))
-            yield benchmark_truth(scene.truth, class_of_name), with_classes(found, np.arange(1, len(text) + 1))
-
-    groups = {
-        group: [class_of_name[name] for name in names if name in class_of_name] for group, names in subsets.items()
-    }
-    return benchmark_summary(judged(), {k: name for name, k in class_of_name.items()}, groups)
+    text = encoder.encode([classes.asked[name] for name in classes.ids])
+    ids = np.array(list(classes.ids.values()), np.int64)
+    about = model.description
+    for number, key in enumerate(scenes):
+        scene = _read(store, key)
+        truth = benchmark_truth(_truth(key, scene), classes.ids)
+        found = predict(model.network, about.network, scene_input(scene), text, inference, about.boxes)
+        announce("evaluate", number + 1, len(scenes))
+        yield key.scene_id, (truth, with_classes(found, ids))
 
 
-def _truth(store: Store, key: SceneKey) -> SceneTruth:
-    truth = SceneStore(store).read(key.scene_id, key.digest).scene.truth
-    if truth is None:
-        raise _unknown(key)
-    return truth
+def summarise(judged: Iterable[Judged], classes: Classes, subsets: Mapping[str, Sequence[str]]) -> BenchmarkSummary:
+    """AP; ``subsets``: names of classes to take together, by the group's name."""
+    groups = {group: [classes.ids[name] for name in names] for group, names in subsets.items()}
+    return benchmark_summary(judged, {k: name for name, k in classes.ids.items()}, groups)
 
 
-def _unknown(key: SceneKey) -> InputError:
-    return InputError(
-        f"Scene {key.scene_id} has no truth to be judged by; evaluate on scenes that `ovseg3r import` published, or "
-        "that were labelled with --segment simulated."
-    )
+def _read(store: Store, key: SceneKey) -> LabelledScene:
+    return SceneStore(store).read(key.scene_id, key.digest).scene
+
+
+def _truth(key: SceneKey, scene: LabelledScene) -> SceneTruth:
+    if scene.truth is None:
+        raise InputError(
+            f"Scene {key.scene_id} has no truth to be judged by; evaluate on scenes that `ovseg3r import` published, "
+            "or that were labelled with --segment simulated."
+        )
+    return scene.truth

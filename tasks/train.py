@@ -23,7 +23,7 @@ from ovseg3r_model.training.step import Prepare, Work
 from ovseg3r_model.training.training import Diverged, Training
 from storage.stages import Attempt, StageRef, Stages
 from storage.store import Store
-from tasks.evaluate import evaluate, true_names
+from tasks.evaluate import Classes, judged_scenes, summarise, true_names
 from tasks.model_files import SceneKey, feature_channels
 from tasks.progress import announce
 from tasks.scene_dataset import SceneDataset, scene_batches
@@ -168,8 +168,9 @@ class _Judge:
     def __call__(self, training: Training, vocabulary: Sequence[str]) -> BenchmarkSummary:
         model = load_model(model_files(training.weights(), self._description, vocabulary).__getitem__)
         model = replace(model, network=model.network.to(training.accelerator.device))
-        asked = {name: name for name in self._names}
-        return evaluate(self._store, model, self._encoder, self._scenes, asked, {}, InferenceSettings())
+        classes = Classes.of(self._names)
+        judged = judged_scenes(self._store, model, self._encoder, self._scenes, classes, InferenceSettings())
+        return summarise((pair for _, pair in judged), classes, {})
 
 
 def _json(value: Any) -> bytes:

@@ -19,6 +19,7 @@ SMALLEST = 0.01
 class Surroundings:
     """What the queries of one scene look at. features (S,d) and box (S,6) of its superpoints; objects (O,d) and
     object_position (O,3) of its 2D objects, O = 0 where it has none; text (T,C): the labels' embeddings, unit length.
+    origin (3,): where positions are counted from, the middle of the scene's floor.
     """
 
     features: Tensor
@@ -26,6 +27,7 @@ class Surroundings:
     objects: Tensor
     object_position: Tensor
     text: Tensor
+    origin: Tensor
 
 
 class DecoderLayer(nn.Module):
@@ -46,15 +48,18 @@ class DecoderLayer(nn.Module):
     def forward(self, query: Tensor, box: Tensor, mask: Tensor, around: Surroundings) -> Tensor:
         """(Q,d) of queries (Q,d) with boxes (Q,6) and the previous layer's mask (Q,S) bool; where it is empty, the
         query looks at all superpoints."""
-        position = self.positions(box[:, :3])
+        centre = box[:, :3] - around.origin
+        position = self.positions(centre)
         # Box-modulated, as in DAB-DETR: the larger the box along an axis, the less the distance along it matters.
-        modulated = self.positions(box[:, :3], self.reference(query).sigmoid() * 2 / box[:, 3:].clamp(min=SMALLEST))
+        modulated = self.positions(centre, self.reference(query).sigmoid() * 2 / box[:, 3:].clamp(min=SMALLEST))
         seen = mask | ~mask.any(dim=1, keepdim=True)
-        found = self.to_superpoints(query, modulated, around.features, self.positions(around.box[:, :3]), seen)
+        found = self.to_superpoints(
+            query, modulated, around.features, self.positions(around.box[:, :3] - around.origin), seen
+        )
         query = self.norms[0](query + found)
         if len(around.objects):
             near = self._near(box, around.object_position)
-            placed = self.positions(around.object_position)
+            placed = self.positions(around.object_position - around.origin)
             query = self.norms[1](query + self.to_objects(query, position, around.objects, placed, near))
         query = self.norms[2](query + self.among(query, position))
         out: Tensor = self.norms[3](query + self.feed_forward(query))

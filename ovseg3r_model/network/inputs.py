@@ -44,7 +44,8 @@ class Batch:
     """B scenes put together: N points, M voxels, S superpoints and O objects over all.
 
     point (N,I) float32: the stem's input. voxel_of_point, superpoint_of_point (N,) int64. box (S,6) float32 of the
-    superpoints. objects (O,D), object_position (O,3). pyramid: the M voxels. superpoints, objects_of: counts by scene.
+    superpoints. objects (O,D), object_position (O,3). origin (B,3): the middle of each scene's floor. pyramid: the M
+    voxels. superpoints, objects_of: counts by scene.
     """
 
     point: Tensor
@@ -53,6 +54,7 @@ class Batch:
     box: Tensor
     objects: Tensor
     object_position: Tensor
+    origin: Tensor
     pyramid: Pyramid
     superpoints: tuple[int, ...]
     objects_of: tuple[int, ...]
@@ -91,6 +93,7 @@ def make_batch(scenes: Sequence[SceneInput], settings: NetworkSettings) -> Batch
         box=torch.cat([superpoint_boxes(s.xyz, s.superpoint, n) for s, n in zip(scenes, counts, strict=True)]),
         objects=torch.cat([_objects(scene, settings) for scene in scenes]),
         object_position=torch.cat([scene.object_position for scene in scenes]),
+        origin=torch.stack([_origin(scene) for scene in scenes]),
         pyramid=Pyramid.build(occupied[:, 1:].contiguous(), occupied[:, 0].contiguous(), LEVELS),
         superpoints=counts,
         objects_of=tuple(len(scene.objects) for scene in scenes),
@@ -99,10 +102,7 @@ def make_batch(scenes: Sequence[SceneInput], settings: NetworkSettings) -> Batch
 
 def _point_input(scene: SceneInput, settings: NetworkSettings) -> Tensor:
     """(N,I): colour, position from the middle of the floor, 2D features."""
-    low, high = scene.xyz.amin(dim=0), scene.xyz.amax(dim=0)
-    middle = (low + high) / 2
-    middle[2] = low[2]
-    parts = [scene.rgb, scene.xyz - middle]
+    parts = [scene.rgb, scene.xyz - _origin(scene)]
     if settings.point_channels:
         given = scene.features
         if given is None:
@@ -114,6 +114,12 @@ def _point_input(scene: SceneInput, settings: NetworkSettings) -> Tensor:
             )
         parts += [given, torch.full((len(scene.xyz), 1), float(scene.features is not None))]
     return torch.cat(parts, dim=1)
+
+
+def _origin(scene: SceneInput) -> Tensor:
+    """(3,) the middle of the floor."""
+    low, high = scene.xyz.amin(dim=0), scene.xyz.amax(dim=0)
+    return torch.cat([(low[:2] + high[:2]) / 2, low[2:]])
 
 
 def _objects(scene: SceneInput, settings: NetworkSettings) -> Tensor:

@@ -18,11 +18,12 @@ class Keys:
     """Cells as sorted numbers: the cell (x, y, z) of scene b, counted from the grid's corner, has
     ((b X + x) Y + y) Z + z.
 
-    values (M,) int64, strictly rising. size: (X, Y, Z) with margins.
+    values (M,) int64, strictly rising. size: (X, Y, Z) with margins. scenes: how many b are counted.
     """
 
     values: Tensor
     size: tuple[int, int, int]
+    scenes: int
 
     @classmethod
     def of(cls, cells: Tensor, scene: Tensor) -> Self:
@@ -36,12 +37,13 @@ class Keys:
             raise ValueError("a grid needs at least one cell")
         low, high = cells.amin(dim=0).tolist(), cells.amax(dim=0).tolist()
         x, y, z = (end - start + 1 + 2 * MARGIN for start, end in zip(low, high, strict=True))
-        if (int(scene.max()) + 1) * x * y * z >= 2**63:
+        scenes = int(scene.max()) + 1
+        if scenes * x * y * z >= 2**63:
             raise InputError(
                 f"The scenes spread over {x} x {y} x {z} voxels, too many to number; remove points far from the rest "
                 "or take larger voxels."
             )
-        keys = cls(_numbers(cells - cells.new_tensor(low) + MARGIN, scene, (x, y, z)), (x, y, z))
+        keys = cls(_numbers(cells - cells.new_tensor(low) + MARGIN, scene, (x, y, z)), (x, y, z), scenes)
         if int(scene[0]) < 0 or not bool((keys.values[1:] > keys.values[:-1]).all()):
             raise ValueError("cells must be all different and sorted by scene, x, y, z")
         return keys
@@ -49,6 +51,12 @@ class Keys:
     def to(self, device: torch.device) -> Self:
         """On that device."""
         return replace(self, values=self.values.to(device))
+
+    def rows(self) -> Tensor:
+        """(M,4) int32: scene, x, y, z of each cell, counted from the corner."""
+        x, y, z = self.size
+        columns = (self.values // (x * y * z), self.values // (y * z) % x, self.values // z % y, self.values % z)
+        return torch.stack(columns, dim=1).to(torch.int32)
 
     def step(self, x: int, y: int, z: int) -> int:
         """What the number of the cell at (x, y, z) from a cell has more than that cell's."""

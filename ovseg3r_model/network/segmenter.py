@@ -62,6 +62,7 @@ class Segmenter(nn.Module):
                 self._objects(known[number][chosen], superpoint),
                 places[number][chosen],
                 text,
+                batch.origin[number],
             )
             semantic = self.decoder.heads.semantic(around.features, text)
             out.append(ScenePredictions(self.decoder(query, around), semantic))

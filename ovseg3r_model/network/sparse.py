@@ -5,6 +5,7 @@ pass reads a tensor's value on the host; building a ``Pyramid`` does. Weights ar
 (in, out) matrix per offset of the kernel, see ``kernel_offsets``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
@@ -15,12 +16,12 @@ from ovseg3r_model.network.kernel_maps import Keys, Link, coarser, neighbours
 from ovseg3r_model.network.sparse_products import Convolve, Gather, Scatter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Level:
     """The occupied cells of one resolution. tables: their neighbours by kernel, made when first asked for."""
 
     keys: Keys
-    tables: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    tables: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     def neighbours(self, kernel: int) -> Tensor:
         """(M,K) int32, see ``kernel_maps.neighbours``."""
@@ -97,17 +98,24 @@ class _Kernel(nn.Module):
         return x, self.kernel
 
 
+def convolve(x: Tensor, kernel: Tensor, level: Level, size: int) -> Tensor:
+    """(M,out) of x (M,in) and a kernel (size^3,in,out)."""
+    out: Tensor = Convolve.apply(x, kernel, level.neighbours(size))  # type: ignore[no-untyped-call]
+    return out
+
+
 class SparseConv3d(_Kernel):
-    """A submanifold convolution: the output's cells are the input's. No bias."""
+    """A submanifold convolution: the output's cells are the input's. No bias. ``product``: what computes it, see
+    ``spconv_backend`` for another."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: Literal[3, 5] = 3) -> None:
         super().__init__(kernel**3, in_channels, out_channels, in_channels * kernel**3)
         self.size = kernel
+        self.product: Callable[[Tensor, Tensor, Level, int], Tensor] = convolve
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """(M,out) of x (M,in)."""
-        out: Tensor = Convolve.apply(*self.operands(x), level.neighbours(self.size))  # type: ignore[no-untyped-call]
-        return out
+        return self.product(*self.operands(x), level, self.size)
 
 
 class SparseDown(_Kernel):

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.records import LabelledScene, SceneTruth
@@ -23,6 +22,7 @@ from storage.scene_store import SceneStore
 from storage.store import Store
 from tasks.scene_dataset import SceneDataset, plain_list, scene_batches
 from tests.unit.stored_scenes import digest, scene
+from tests.unit.training_scenes import tensors
 
 SCENES = [("attic", digest(1)), ("cellar", digest(2)), ("kitchen", digest(3))]
 HERE = DataSettings(workers=0)
@@ -48,11 +48,6 @@ def publish(url: str | Path) -> Store:
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return publish(tmp_path_factory.mktemp("store")).url
-
-
-def tensors(scene: TrainingScene) -> dict[str, Tensor]:
-    both = vars(scene.input) | vars(scene.targets)
-    return {name: value for name, value in both.items() if isinstance(value, Tensor)}
 
 
 def content(scene: TrainingScene) -> tuple[Any, ...]:

@@ -1,0 +1,69 @@
+"""What people see of models, of what they find and of how good they are."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from flows.display import output
+from ovseg3r_model.benchmark_summary import BenchmarkSummary, Scores
+from storage.model_rows import ModelRow
+
+
+def show_models(rows: Sequence[ModelRow]) -> None:
+    """Trained models, a line each."""
+    if not rows:
+        output().print("No models; `ovseg3r train` makes one of published scenes.")
+        return
+    table = Table()
+    for name in ("model", "size", "trained", "scenes", "names", "steps", "text", "AP", "AP50", "AP25", "MB"):
+        table.add_column(name, justify="left" if name in ("model", "size", "trained", "text") else "right")
+    for row in rows:
+        scores = [_percent(row.metrics.get(name, math.nan)) for name in ("AP", "AP50", "AP25")]
+        table.add_row(
+            row.model_id, row.size, row.created_at[:16].replace("T", " "), str(row.scenes), str(row.vocabulary),
+            str(row.steps), row.text_encoder.partition("-")[0], *scores, f"{row.bytes / 1e6:.1f}",
+        )  # fmt: skip
+    output().print(table)
+
+
+def show_found(report: dict[str, Any]) -> None:
+    """What a model found in one scene."""
+    out = output()
+    for note in report["notes"]:
+        out.print(f"note: {note}")
+    table = Table(title=f"{len(report['instances'])} instances in {report['scene_id']}, {report['seconds']:.1f} s")
+    table.add_column("name")
+    table.add_column("score", justify="right")
+    table.add_column("points", justify="right")
+    for found in report["instances"][:40]:
+        table.add_row(found["name"], f"{found['score']:.2f}", str(found["points"]))
+    out.print(table)
+    out.print(f"All of them, their masks and a picture are in {report['folder']}.")
+
+
+def show_summary(summary: BenchmarkSummary, per_class: bool) -> None:
+    """AP in percent, as the benchmark gives it."""
+    table = Table(title=f"Instance AP on {summary.scenes} scenes")
+    for name in ("", "AP", "AP50", "AP25", "classes"):
+        table.add_column(name, justify="left" if not name else "right")
+    _add(table, "all", summary.overall)
+    _add(table, "masks, whatever their names", summary.class_agnostic)
+    for name, scores in summary.subsets.items():
+        if scores.classes:
+            _add(table, name, scores)
+    if per_class:
+        table.add_section()
+        for name, scores in summary.per_class.items():
+            if scores.classes:
+                _add(table, name, scores)
+    output().print(table)
+
+
+def _add(table: Table, name: str, scores: Scores) -> None:
+    table.add_row(name, *map(_percent, (scores.ap, scores.ap50, scores.ap25)), str(scores.classes))
+
+
+def _percent(share: float) -> str:
+    return "" if math.isnan(share) else f"{100 * share:.1f}"

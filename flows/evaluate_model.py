@@ -1,0 +1,69 @@
+"""A model's AP on published scenes with truth."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ovseg3r_model.benchmark_files import write_predictions, write_truth
+from ovseg3r_model.benchmark_summary import BenchmarkSummary, scannet200_names, scannet200_subsets
+from ovseg3r_model.errors import InputError
+from ovseg3r_model.network.inference import InferenceSettings
+from storage.catalog import Catalog
+from storage.selection import SelectionSettings, select
+from storage.store import Store
+from tasks.evaluate import Classes, judged_scenes, summarise, true_names
+from tasks.found import on_device
+from tasks.model_files import find_model, keys_of, read_model
+
+TRAINED, NEVER = "trained on", "never trained on"
+
+
+def evaluate_model(
+    store: Store,
+    model_id: str,
+    selection: SelectionSettings,
+    asked: Mapping[str, str],
+    device: str,
+    write: Path | None,
+) -> BenchmarkSummary:
+    """AP over the classes that the scenes hold, over those that the model was and was not trained on, and, where the
+    names are ScanNet200's, over that benchmark's groups.
+
+    Args:
+        asked: by name, another word to ask for.
+        write: a new folder for predictions and truth in the benchmark's text format.
+
+    Raises:
+        InputError: there is no such model, no scene is selected, the truth of one is not known, or ``asked`` has a name
+            that none holds.
+    """
+    model, encoder = read_model(store, find_model(store, model_id))
+    scenes = keys_of(select(Catalog(store).rows(), selection))
+    if not scenes:
+        raise InputError(f"{store.url}: the selection holds no scene; `ovseg3r catalog` lists them with their tags.")
+    names = true_names(store, scenes)
+    unknown = sorted(set(asked) - set(names))
+    if unknown:
+        raise InputError(f"No scene holds {unknown[0]!r}, for which a word is given; they hold: {', '.join(names)}.")
+    classes = _classes(names, asked)
+    learned = set(model.vocabulary)
+    subsets = {
+        TRAINED: [name for name in names if name in learned],
+        NEVER: [name for name in names if name not in learned],
+    }
+    if set(names) <= set(scannet200_names().values()):
+        by_id = scannet200_names()
+        subsets |= {group: [by_id[i] for i in ids if by_id[i] in names] for group, ids in scannet200_subsets().items()}
+    judged = judged_scenes(store, on_device(model, device), encoder, scenes, classes, InferenceSettings())
+    if write is None:
+        return summarise((pair for _, pair in judged), classes, subsets)
+    kept = list(judged)
+    write_predictions(write / "predictions", [(scene, predicted) for scene, (_, predicted) in kept])
+    write_truth(write / "truth", [(scene, truth) for scene, (truth, _) in kept])
+    return summarise((pair for _, pair in kept), classes, subsets)
+
+
+def _classes(names: tuple[str, ...], asked: Mapping[str, str]) -> Classes:
+    """ScanNet200's own ids where all names are its, else numbers from 1."""
+    known = {name: i for i, name in scannet200_names().items()}
+    ids = {name: known[name] for name in names} if set(names) <= set(known) else None
+    return Classes(ids or {name: k + 1 for k, name in enumerate(names)}, {n: asked.get(n, n) for n in names})

@@ -1,0 +1,175 @@
+"""The flow ``segment``: a published scene, or a source that is reconstructed first, and any words -> the instances that
+a trained model finds."""
+
+import io
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import flow
+from pydantic import Field
+
+from flows.inspect_scene import find
+from flows.plain_json import finite
+from flows.settings import DEFAULT_STORE, LabelParameters, only_scene
+from ovseg3r_model.errors import InputError
+from ovseg3r_model.network.inference import InferenceSettings
+from ovseg3r_model.predicted_instances import PredictedInstances
+from ovseg3r_model.records import Instances, LabelledScene
+from ovseg3r_model.settings import PipelineSettings, Settings
+from ovseg3r_model.superpoints import geometry_superpoints
+from ovseg3r_model.vocabulary import Vocabulary, parse_prompt, read_vocabulary
+from storage.catalog import Catalog
+from storage.model_rows import ModelRow
+from storage.model_store import ModelStore
+from storage.scene_store import SceneStore
+from storage.store import Store
+from tasks.found import draw_found, found_in, on_device
+from tasks.ingest import ingest
+from tasks.model_files import find_model, read_model
+from tasks.plan import plan_reconstruction
+from tasks.progress import of_scene
+from tasks.reconstruct import load_reconstruction, reconstruct
+from tasks.train import CURVES
+
+
+class SegmentParameters(Settings):
+    """Where to look, what for, and by which model."""
+
+    target: str = Field(description="A published scene's id, or a video or the folder of a recording.")
+    store: str = Field(DEFAULT_STORE, description="Folder or URL of the store that holds the model, and the scene.")
+    model: str = Field("segmenter", description="Trained model.")
+    prompt: str | None = Field(None, description='What to look for, such as "chair. office desk. mug".')
+    vocabulary: str | None = Field(
+        None, description="household, scannet200, or a text file with a phrase a line; else what the model has learned."
+    )
+    out: str | None = Field(None, description="Folder for what is found; without it found-SCENE.")
+    device: str = Field("auto", description="auto (CUDA where there is one), cpu, or a torch device such as cuda:0.")
+    inference: InferenceSettings = InferenceSettings()
+    pipeline: PipelineSettings = PipelineSettings()
+
+
+def check_target(parameters: SegmentParameters) -> None:
+    """Raises InputError for what can be seen to be wrong before the work: the store, the model, the words, the
+    target."""
+    store = Store.open(parameters.store, create=False)
+    find_model(store, parameters.model)
+    _words(parameters, ())
+    if not _is_published(store, parameters.target):
+        if not Path(parameters.target).expanduser().exists():
+            find(store, parameters.target)  # says which scenes there are
+        only_scene(_labelling(parameters))
+
+
+@flow(name="segment", persist_result=False)
+def segment_scene(parameters: SegmentParameters) -> dict[str, Any]:
+    """The report as JSON values; the folder gets ``instances.json``, ``masks.npz``, ``points.npz`` and pictures.
+
+    Raises:
+        InputError: there is no such model, scene or source, or it does not fit the model.
+    """
+    start = time.perf_counter()
+    store = Store.open(parameters.store, create=False)
+    row = find_model(store, parameters.model)
+    model, encoder = read_model(store, row)
+    scene_id, scene = _scene(store, parameters)
+    words = _words(parameters, model.vocabulary)
+    with of_scene(scene_id):
+        text = encoder.encode(words.phrases)
+        found = found_in(on_device(model, parameters.device), scene, text, parameters.inference)
+    instances = [
+        {"name": words.phrases[label], "score": round(float(score), 4), "points": int(size)}
+        for label, score, size in zip(found.label, found.score, found.sizes, strict=True)
+    ]
+    folder = Path(parameters.out or f"found-{scene_id}")
+    report = {
+        "scene_id": scene_id,
+        "model": {"id": row.model_id, "digest": row.digest},
+        "words": list(words.phrases),
+        "notes": list(words.notes),
+        "points": len(scene.reconstruction.points),
+        "instances": instances,
+        "folder": str(folder),
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+    names = [words.phrases[label] for label in found.label]
+    _write(folder, report, {**_arrays(scene, found), **draw_found(scene, found, names)})
+    return report
+
+
+def _scene(store: Store, parameters: SegmentParameters) -> tuple[str, LabelledScene]:
+    """The published scene, or the source reconstructed and grouped by geometry, without any 2D masks."""
+    if _is_published(store, parameters.target):
+        row = find(store, parameters.target)
+        return row.scene_id, SceneStore(store).read(row.scene_id, row.digest).scene
+    source, scene_id = only_scene(_labelling(parameters))
+    settings = parameters.pipeline
+    digests = plan_reconstruction(Path(source), settings).digests
+    with of_scene(scene_id):
+        keyframes = ingest(store.url, digests["ingest"], source, settings.ingest)
+        done = reconstruct(store.url, digests["reconstruct"], keyframes, settings.reconstruct, settings.seed)
+    rec = load_reconstruction(done)
+    nothing = Instances(
+        (), np.zeros(0, np.uint16), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros((0, 4), np.uint16),
+        np.zeros((0, 3), np.float32),
+    )  # fmt: skip
+    superpoint = geometry_superpoints(rec.points, settings.superpoints)
+    return scene_id, LabelledScene(rec, [], nothing, np.zeros(len(rec.correspondence), np.uint32), superpoint)
+
+
+def _is_published(store: Store, target: str) -> bool:
+    return any(row.scene_id == target for row in Catalog(store).rows())
+
+
+def _labelling(parameters: SegmentParameters) -> LabelParameters:
+    return LabelParameters(sources=(parameters.target,), store=parameters.store, pipeline=parameters.pipeline)
+
+
+def _words(parameters: SegmentParameters, learned: Sequence[str]) -> Vocabulary:
+    if parameters.prompt is not None:
+        return parse_prompt(parameters.prompt)
+    if parameters.vocabulary is not None:
+        return read_vocabulary(parameters.vocabulary)
+    return Vocabulary("model", tuple(learned))
+
+
+def _arrays(scene: LabelledScene, found: PredictedInstances) -> dict[str, bytes]:
+    """``points.npz``: xyz, rgb (N,3). ``masks.npz``: the points (K,) of the first instance, then of the second ...;
+    sizes (P,)."""
+    points = scene.reconstruction.points
+    made: dict[str, dict[str, NDArray[Any]]] = {
+        "points.npz": {"xyz": points.xyz, "rgb": points.rgb},
+        "masks.npz": {"point": found.point, "sizes": found.sizes, "score": found.score, "label": found.label},
+    }
+    out = {}
+    for name, arrays in made.items():
+        target = io.BytesIO()
+        np.savez_compressed(target, **arrays)  # type: ignore[arg-type]
+        out[name] = target.getvalue()
+    return out
+
+
+def save_curves(store: Store, rows: Sequence[ModelRow], folder: Path) -> None:
+    """Writes each model's curves as PNG.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    curves = {f"{row.model_id}-{CURVES}": ModelStore(store).read(row.model_id, row.digest).get(CURVES) for row in rows}
+    _write(folder, None, curves)
+
+
+def _write(folder: Path, report: dict[str, Any] | None, files: dict[str, bytes]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        if report is not None:  # last: with it, all is there
+            text = json.dumps(finite(report), indent=1, allow_nan=False, ensure_ascii=False)
+            (folder / "instances.json").write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to ({error.strerror}); name another folder.") from error
