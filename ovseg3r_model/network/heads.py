@@ -10,6 +10,10 @@ from ovseg3r_model.supervision.predictions import LayerPredictions
 MOST_SHARP = 100.0
 """The largest factor on cosines of text and queries, as CLIP's."""
 
+SMALLEST_STEP = 0.2
+"""Boxes move and grow by shares of their size, of a thin superpoint's by shares of this, metres: else a seat's box, a
+centimetre high, could never become its chair's."""
+
 
 class TextClassifier(nn.Module):
     """Cosine of features and texts, times a learned factor: any number of labels, any words."""
@@ -43,9 +47,10 @@ class Heads(nn.Module):
     def forward(self, query: Tensor, box: Tensor, features: Tensor, text: Tensor) -> LayerPredictions:
         """Of queries (Q,d) with boxes (Q,6) so far, superpoints (S,d) and texts (T,C)."""
         query = self.norm(query)
-        mask = self.mask_query(query) @ self.mask_feature(features).T / features.shape[1] ** 0.5 + self.mask_bias
+        mask = self.mask_query(query) @ self.mask_feature(features).T + self.mask_bias
         classes = torch.cat([self.classifier(query, text), self.nothing(query)], dim=1)
         change = self.box(query).float()
-        centre = box[:, :3] + change[:, :3] * box[:, 3:]
-        size = box[:, 3:] * change[:, 3:].clamp(-2, 2).exp()
+        step = box[:, 3:].clamp(min=SMALLEST_STEP)
+        centre = box[:, :3] + change[:, :3] * step
+        size = step * change[:, 3:].clamp(-2, 2).exp()
         return LayerPredictions(mask, classes, torch.cat([centre, size], dim=1))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,14 +77,7 @@ def input_channels(settings: NetworkSettings) -> int:
 
 def make_batch(scenes: Sequence[SceneInput], settings: NetworkSettings) -> Batch:
     """Raises InputError: a scene's 2D features have other channels than the network's."""
-    coordinates, scene_of = [], []
-    for number, scene in enumerate(scenes):
-        cell = torch.floor((scene.xyz - scene.xyz.amin(dim=0)) / settings.voxel).long()
-        coordinates.append(cell)
-        scene_of.append(torch.full((len(cell),), number))
-    occupied, voxel_of_point = torch.unique(
-        torch.cat([torch.cat(scene_of)[:, None], torch.cat(coordinates)], dim=1), dim=0, return_inverse=True
-    )
+    occupied, voxel_of_point = _voxels([scene.xyz for scene in scenes], settings.voxel)
     counts = tuple(scene.superpoints for scene in scenes)
     first = [sum(counts[:number]) for number in range(len(counts))]
     return Batch(
@@ -98,6 +92,23 @@ def make_batch(scenes: Sequence[SceneInput], settings: NetworkSettings) -> Batch
         superpoints=counts,
         objects_of=tuple(len(scene.objects) for scene in scenes),
     )
+
+
+def _voxels(clouds: Sequence[Tensor], voxel: float) -> tuple[Tensor, Tensor]:
+    """(M,4) int64: scene, x, y, z of the voxels that hold a point, in this order; (N,) int64: the voxel of each point.
+
+    Raises:
+        InputError: a scene spreads over more voxels than can be numbered.
+    """
+    cells = [torch.floor((xyz - xyz.amin(dim=0)).double() / voxel).long() for xyz in clouds]
+    extent = torch.stack([cell.amax(dim=0) for cell in cells]).amax(dim=0) + 1
+    if len(clouds) * float(extent.double().prod()) >= 2**63:
+        raise InputError("The scene spreads over more voxels than can be numbered; remove points far from the rest.")
+    x, y, z = extent.tolist()
+    keys = [((number * x + cell[:, 0]) * y + cell[:, 1]) * z + cell[:, 2] for number, cell in enumerate(cells)]
+    key, voxel_of_point = np.unique(torch.cat(keys).numpy(), return_inverse=True)  # twenty times torch's by rows
+    places = np.stack(np.unravel_index(key, (len(clouds), x, y, z)), axis=1)
+    return torch.from_numpy(places), torch.from_numpy(voxel_of_point)
 
 
 def _point_input(scene: SceneInput, settings: NetworkSettings) -> Tensor:

@@ -54,7 +54,7 @@ class NetworkSettings(Settings):
 
 SIZES: dict[Size, NetworkSettings] = {
     "tiny": NetworkSettings(
-        voxel=0.05,
+        voxel=0.08,
         backbone=BackboneSettings(
             stem=16, stem_kernel=3, planes=(16, 32, 48, 64, 64, 48, 32, 32), blocks=(1,) * 8, norm="layer"
         ),

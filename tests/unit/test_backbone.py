@@ -67,8 +67,8 @@ def test_every_weight_of_the_published_network_is_there_in_its_shape() -> None:
 
 def test_parameter_counts_are_the_published_ones() -> None:
     """MinkUNet14B with 1 input channel and 20 classes has 8,953,588 (NVIDIA/MinkowskiEngine issue 29); the weights of
-    OpenMask3D's released network hold 46 kernels of 27 offsets, 8 of 8 and 1 of 125. 37.85 million is what MinkUNet34C
-    is said to have, classifier included."""
+    OpenMask3D's released network hold 46 kernels of 27 offsets, 8 of 8 and 1 of 125. Res16UNet34C's
+    own count was added up from its definition."""
     planes = (32, 64, 128, 256, 128, 128, 128, 128)
     assert _count(Res16UNet(1, planes=planes, blocks=(1,) * 8)) + 128 * 20 + 20 == 8_953_588
     network = Res16UNet(3)

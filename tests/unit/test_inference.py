@@ -50,7 +50,7 @@ def found_of(mask: torch.Tensor, classes: torch.Tensor, box: torch.Tensor, boxes
 
 def test_an_instance_is_the_points_of_its_superpoints_with_name_and_score() -> None:
     mask = torch.tensor([[SURE, SURE, -SURE], [SURE, SURE, -SURE], [-SURE, -SURE, 0.5]])
-    classes = torch.tensor([[SURE, 0, 0], [SURE / 10, 0, 0], [0.0, SURE, 0]])
+    classes = torch.tensor([[SURE, 0, 0], [SURE / 2, -SURE, 0], [0.0, SURE, 0]])
     found = found_of(mask, classes, torch.zeros(3, 6), boxes=False)
     # the second query found the first one's thing again: an IoU of 1 takes all of its score
     assert found.mask.int().tolist() == [[1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]]
