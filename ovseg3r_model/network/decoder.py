@@ -1,7 +1,7 @@
 """The decoder of SegDINO3D-VL (METHOD 2): superpoint queries that look at superpoints, at 2D objects and at each other,
 and say after every layer which superpoints are theirs, what they are called, and where they are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -78,13 +78,18 @@ class Decoder(nn.Module):
     def __init__(self, settings: DecoderSettings, heads: Heads) -> None:
         super().__init__()
         self.width = settings.width
+        self.positions = SinePositions(settings.width, settings.temperature, settings.wavelength)
+        self.place = nn.Linear(settings.width, settings.width)
         self.start = nn.Sequential(nn.Linear(settings.width, settings.width), nn.LayerNorm(settings.width))
         self.layers = nn.ModuleList(DecoderLayer(settings) for _ in range(settings.layers))
         self.heads = heads
 
     def forward(self, queries: Tensor, around: Surroundings) -> list[LayerPredictions]:
         """Predictions before the first layer and after each, of the queries (Q,): indices of superpoints."""
-        query: Tensor = self.start(around.features[queries])
+        # Where a superpoint is belongs to what it is like: things of one look far apart are not one thing.
+        placed = around.features + self.place(self.positions(around.box[:, :3] - around.origin))
+        around = replace(around, features=placed)
+        query: Tensor = self.start(placed[queries])
         box = around.box[queries]
         made = [self.heads(query, box, around.features, around.text)]
         for layer in self.layers:

@@ -32,7 +32,7 @@ class DecoderSettings(Settings):
         1.5, gt=0, description="A query looks at 2D objects no farther from its box than this, metres."
     )
     temperature: float = Field(20.0, gt=1, description="Of the sine position encoding.")
-    wavelength: float = Field(4.0, gt=0, description="The position encoding's shortest wavelength, metres.")
+    wavelength: float = Field(0.6, gt=0, description="The position encoding's shortest wavelength, metres.")
 
     @model_validator(mode="after")
     def _divisible(self) -> "DecoderSettings":

@@ -32,5 +32,5 @@ def predict(
     (predicted,) = network(batch, all_superpoints(batch), [torch.from_numpy(text).to(device)])
     found = instances(predicted, scene, inference, boxes)
     return PredictedInstances.from_masks(
-        found.mask.cpu().numpy(), found.label.cpu().numpy(), found.score.cpu().numpy().astype(np.float64)
+        found.mask.numpy(), found.label.numpy(), found.score.numpy().astype(np.float64)
     )

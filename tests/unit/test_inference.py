@@ -5,7 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovseg3r_model.network.inference import Found, InferenceSettings, instances, matrix_nms
+from ovseg3r_model.network.inference import (
+    Found,
+    InferenceSettings,
+    instances,
+    matrix_nms,
+    neighbours,
+    own_pieces,
+)
 from ovseg3r_model.network.inputs import SceneInput
 from ovseg3r_model.network.segmenter import ScenePredictions
 from ovseg3r_model.supervision.predictions import LayerPredictions
@@ -45,7 +52,7 @@ def found_of(mask: torch.Tensor, classes: torch.Tensor, box: torch.Tensor, boxes
     superpoint = torch.arange(6) // 2
     scene = SceneInput(xyz, torch.zeros(6, 3), superpoint, None, torch.zeros(0, 0), torch.zeros(0, 3))
     predicted = ScenePredictions([LayerPredictions(mask, classes, box)], torch.zeros(3, 2))
-    return instances(predicted, scene, InferenceSettings(min_points=min_points), boxes)
+    return instances(predicted, scene, InferenceSettings(min_points=min_points, gap=None), boxes)
 
 
 def test_an_instance_is_the_points_of_its_superpoints_with_name_and_score() -> None:
@@ -70,3 +77,36 @@ def test_points_far_from_the_box_are_dropped() -> None:
     assert found_of(mask, classes, box, boxes=True).mask.int().tolist() == [[1, 1, 0, 0, 0, 0]]
     assert found_of(mask, classes, box, boxes=False).mask.all()
     assert len(found_of(mask, classes, box, boxes=True, min_points=3).score) == 0
+
+
+def test_of_a_mask_in_pieces_the_querys_own_is_kept() -> None:
+    pairs = np.array([[0, 1], [1, 2], [3, 4]])
+    taken = np.zeros((6, 6), np.bool_)
+    taken[0, [0, 1, 2, 3, 4, 5]] = True  # 0 - 1 - 2 hang together, 3 - 4 do, 5 is alone
+    taken[1, [0, 2]] = True  # its own superpoint is no part of it
+    taken[2, [0, 2]] = True  # 1, that joins them, is not in it
+    kept = own_pieces(taken, pairs)
+    assert np.flatnonzero(kept[0]).tolist() == [0, 1, 2]
+    assert np.flatnonzero(kept[1]).tolist() == [0, 2]
+    assert np.flatnonzero(kept[2]).tolist() == [2]
+
+
+def test_neighbours_are_superpoints_with_points_near_each_other() -> None:
+    x = torch.tensor([0.0, 0.1, 0.3, 0.9, 1.0, 2.0])
+    scene = SceneInput(
+        torch.stack([x, torch.zeros(6), torch.zeros(6)], dim=1), torch.zeros(6, 3), torch.tensor([0, 0, 1, 1, 2, 3]),
+        None, torch.zeros(0, 0), torch.zeros(0, 3),
+    )  # fmt: skip
+    assert neighbours(scene, 0.25).tolist() == [[0, 1], [1, 2]]
+    assert neighbours(scene, 1.1).tolist() == [[0, 1], [0, 2], [1, 2], [1, 3], [2, 3]]
+
+
+def test_what_looks_alike_elsewhere_is_no_part_of_an_instance() -> None:
+    mask = torch.tensor([[SURE, SURE, -SURE], [-SURE, SURE, -SURE], [-SURE, -SURE, SURE]])
+    classes = torch.tensor([[SURE, -SURE, 0], [-SURE, -SURE, SURE], [-SURE, -SURE, SURE]])
+    xyz = torch.tensor([[0.0, 0, 0], [0.1, 0, 0], [3, 0, 0], [3.1, 0, 0], [6, 0, 0], [6.1, 0, 0]])
+    scene = SceneInput(xyz, torch.zeros(6, 3), torch.arange(6) // 2, None, torch.zeros(0, 0), torch.zeros(0, 3))
+    predicted = ScenePredictions([LayerPredictions(mask, classes, torch.zeros(3, 6))], torch.zeros(3, 2))
+    made = [instances(predicted, scene, InferenceSettings(min_points=1, gap=gap), False).mask for gap in (0.25, None)]
+    assert made[0].int().tolist() == [[1, 1, 0, 0, 0, 0]]
+    assert made[1].int().tolist() == [[1, 1, 1, 1, 0, 0]]
