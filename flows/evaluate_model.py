@@ -15,6 +15,7 @@ from tasks.found import on_device
 from tasks.model_files import find_model, keys_of, read_model
 
 TRAINED, NEVER = "trained on", "never trained on"
+PREDICTIONS, TRUTH = "predictions", "truth"
 
 
 def evaluate_model(
@@ -34,8 +35,10 @@ def evaluate_model(
 
     Raises:
         InputError: there is no such model, no scene is selected, the truth of one is not known, or ``asked`` has a name
-            that none holds.
+            that none holds, or ``write`` cannot be written to.
     """
+    if write is not None:
+        _check_new(write)
     model, encoder = read_model(store, find_model(store, model_id))
     scenes = keys_of(select(Catalog(store).rows(), selection))
     if not scenes:
@@ -57,9 +60,19 @@ def evaluate_model(
     if write is None:
         return summarise((pair for _, pair in judged), classes, subsets)
     kept = list(judged)
-    write_predictions(write / "predictions", [(scene, predicted) for scene, (_, predicted) in kept])
-    write_truth(write / "truth", [(scene, truth) for scene, (truth, _) in kept])
+    try:
+        write_predictions(write / PREDICTIONS, [(scene, predicted) for scene, (_, predicted) in kept])
+        write_truth(write / TRUTH, [(scene, truth) for scene, (truth, _) in kept])
+    except OSError as error:
+        raise InputError(f"{write}: cannot be written to ({error.strerror}); name another folder.") from error
     return summarise((pair for _, pair in kept), classes, subsets)
+
+
+def _check_new(folder: Path) -> None:
+    """What would be found too late: after the evaluation."""
+    for part in (PREDICTIONS, TRUTH):
+        if (folder / part).exists():
+            raise InputError(f"{folder / part}: is there already; name a new folder.")
 
 
 def _classes(names: tuple[str, ...], asked: Mapping[str, str]) -> Classes:

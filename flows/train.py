@@ -4,7 +4,7 @@ import hashlib
 
 from prefect import flow
 
-from flows.train_settings import TrainParameters, chosen_scenes
+from flows.train_settings import TrainParameters, chosen_scenes, settled
 from storage.digests import canonical_json, stage_digest
 from storage.model_rows import ModelRow
 from storage.store import Store
@@ -20,27 +20,27 @@ def train_model(parameters: TrainParameters) -> ModelRow:
     one that is done is not done again.
 
     Raises:
-        InputError: the store is unusable, or the selection finds nothing to train on.
+        InputError: the store is unusable, or the selection finds nothing to train on, or nothing to evaluate on.
     """
     store = Store.open(parameters.store, create=False)
     store.check_writable()
     scenes, held_out = chosen_scenes(store, parameters)
+    model, encoder = settled(parameters.model)
     vocabulary = tuple(sorted({name for row in scenes for name in row.label_histogram}))
     inputs = {f"scene {row.scene_id}": row.digest for row in scenes}
     data_digest = hashlib.sha256(canonical_json(inputs)).hexdigest()
-    judged = {f"held out {row.scene_id}": row.digest for row in held_out}
+    others = {f"held out {row.scene_id}": row.digest for row in held_out} | {"text encoder": encoder}
     # How often it is evaluated decides the curves that are kept, not the weights; they are one output all the same.
     config = {
-        "model": parameters.model.model_dump(mode="json", exclude={"train": {"device"}}),
+        "model": model.model_dump(mode="json", exclude={"train": {"device"}}),
         "schedule": parameters.schedule.model_dump(mode="json", include={"evaluate_every", "report_every"}),
     }
-    digest = stage_digest(STAGE, VERSION, config, inputs | judged)
+    digest = stage_digest(STAGE, VERSION, config, inputs | others)
     with of_scene(parameters.model_id):
         trained = train(
             store.url, digest, keys_of(scenes), keys_of(held_out), vocabulary,
-            any(row.annotation == "scene" for row in scenes), parameters.model, parameters.schedule,
+            any(row.annotation == "scene" for row in scenes), model, parameters.schedule,
         )  # fmt: skip
         return publish_model(
-            store.url, parameters.model_id, trained, keys_of(scenes), keys_of(held_out), vocabulary, data_digest,
-            parameters.model,
+            store.url, parameters.model_id, trained, keys_of(scenes), keys_of(held_out), vocabulary, data_digest, model,
         )  # fmt: skip

@@ -5,6 +5,7 @@ from pydantic import Field
 from flows.settings import DEFAULT_STORE
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import Settings
+from ovseg3r_model.text import build_text_encoder
 from ovseg3r_model.training.model_settings import ModelSettings
 from ovseg3r_model.training.schedule import ScheduleSettings
 from storage.catalog import Catalog
@@ -31,11 +32,17 @@ def chosen_scenes(store: Store, parameters: TrainParameters) -> tuple[list[Catal
     """The scenes to train on, and those to evaluate on.
 
     Raises:
-        InputError: there is nothing to train on, or the name of the model cannot be used.
+        InputError: there is nothing to train on, or nothing that is asked to be evaluated on, or the name of the model
+            cannot be used.
     """
     check_model_id(parameters.model_id)
     rows = Catalog(store).rows()
     held_out = [] if parameters.held_out is None else select(rows, parameters.held_out)
+    if parameters.held_out is not None and not held_out:
+        raise InputError(
+            f"{store.url}: none of {len(rows)} published scenes is what is asked to be held out; `ovseg3r catalog` "
+            "lists them with their tags."
+        )
     left_out = {row.scene_id for row in held_out}
     scenes = [row for row in select(rows, parameters.scenes) if row.scene_id not in left_out]
     if not scenes:
@@ -44,3 +51,11 @@ def chosen_scenes(store: Store, parameters: TrainParameters) -> tuple[list[Catal
             "their tags."
         )
     return scenes, held_out
+
+
+def settled(settings: ModelSettings) -> tuple[ModelSettings, str]:
+    """The settings with the text encoder that "auto" stands for on this machine, and that encoder's name: the model
+    keeps it, whatever weights are fetched later."""
+    encoder = build_text_encoder(settings.text).name
+    text = settings.text.model_copy(update={"engine": encoder.partition("-")[0]})
+    return settings.model_copy(update={"text": text}), encoder

@@ -31,19 +31,34 @@ def keys_of(rows: Sequence[CatalogRow]) -> tuple[SceneKey, ...]:
 
 
 def feature_channels(store: Store, scenes: Sequence[SceneKey]) -> tuple[int, int]:
-    """(P, O): channels of the points' and of the objects' 2D features in the first scene that has any, as the 2D model
-    gave them; 0, 0 where none has. Reads no array."""
+    """(P, O): channels of the points' and of the objects' 2D features, as the 2D model gave them; 0, 0 where no scene
+    has any. Reads no array.
+
+    Raises:
+        InputError: a scene's data is gone, or scenes have features of different channels.
+    """
+    found: dict[str, tuple[int, str]] = {}
     for scene in scenes:
         published = SceneStore(store).published(scene.scene_id, scene.digest)
         if published is None:
             raise InputError(f"{store.url}: the data of scene {scene.scene_id} is gone; label its source again.")
         group = store.open_group(f"{published.prefix}/scene.zarr")
-        if "features/points" in group:
-            return _channels(group, "points"), _channels(group, "objects")
-    return 0, 0
+        for kind in ("points", "objects"):
+            channels = _channels(group, kind)
+            known, first = found.setdefault(kind, (channels, scene.scene_id)) if channels else (0, "")
+            if channels != known:
+                raise InputError(
+                    f"The 2D features of {kind} have {known} channels in scene {first} and {channels} in scene "
+                    f"{scene.scene_id}; label both with the same 2D model, leave one out, or train with --no-features."
+                )
+    points, objects = (found.get(kind, (0, ""))[0] for kind in ("points", "objects"))
+    return points, objects
 
 
 def _channels(group: zarr.Group, kind: str) -> int:
+    """0 where the scene has none."""
+    if f"features/{kind}" not in group or not open_array(group, f"features/{kind}").shape[0]:
+        return 0
     reduced = f"features/{kind}_basis" in group  # (C,size); what is kept is (n,size) then, else (n,C)
     return (
         open_array(group, f"features/{kind}_basis").shape[0]

@@ -59,5 +59,15 @@ def publish_model(
         bytes=published.total_bytes,
         settings=canonical_json(said).decode(),
     )
-    ModelCatalog(store).add(row)
+    return _listed(ModelCatalog(store), row)
+
+
+def _listed(catalog: ModelCatalog, row: ModelRow) -> ModelRow:
+    """Adds the row; the one that is there already stays, unless the files it names were lost and made again."""
+    if catalog.add(row):
+        return row
+    known = next(r for r in catalog.rows(latest_only=False) if (r.id, r.digest) == (row.id, row.digest))
+    if known.uri == row.uri:
+        return known
+    catalog.replace(row)
     return row

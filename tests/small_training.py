@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ovseg3r_model.records import Instances, LabelledScene, SceneTruth
+from ovseg3r_model.records import LabelledScene, SceneTruth
 from storage.catalog import Catalog
 from storage.catalog_rows import CatalogRow, row_of
 from storage.scene_store import SceneStore
@@ -17,6 +17,8 @@ POINT_CHANNELS, OBJECT_CHANNELS = 7, 4
 """Of the scenes' 2D features before they were reduced."""
 
 _THING = np.array([1, 1, 2, 2, 3, 0, 0], np.int32)  # of each superpoint: the number of its thing, 0 for none
+_PLACE = np.array([0, 0, 1, 1, 2, 3, 4])
+_CORNERS = np.array([(0.0, 0, 0), (2, 0, 0), (0, 2, 0), (2, 2, 0), (1, 1, 2)])
 _COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [90, 90, 90]], np.uint8)
 
 SETTINGS: dict[str, Any] = {
@@ -33,11 +35,13 @@ SETTINGS: dict[str, Any] = {
 
 
 def viewed(seed: int = 0, features: bool = False) -> LabelledScene:
-    """700 points in 7 superpoints, three things seen from three views, with its truth."""
+    """700 points in 7 superpoints, three things that stand apart seen from three views, with its truth."""
     made = scene(points=700, views=3, seed=seed)
     rec, thing = made.reconstruction, _THING[made.superpoint]
     rng = np.random.default_rng(seed)
-    middle = rng.uniform(0, 2, (7, 3))[made.superpoint]
+    corner = rng.permutation(_CORNERS)[_PLACE] + rng.uniform(-0.3, 0.3, (5, 3))[_PLACE]
+    corner[[1, 3], 0] += 0.3  # the second superpoints of two things
+    middle = corner[made.superpoint]
     points = replace(
         rec.points,
         xyz=(middle + rng.uniform(-0.2, 0.2, (700, 3))).astype(np.float32),
@@ -69,17 +73,6 @@ def whole(seed: int = 0) -> LabelledScene:
     )
 
 
-def unnamed(seed: int = 0) -> LabelledScene:
-    """A scene in which nothing was found in 2D."""
-    made = viewed(seed)
-    empty = Instances(
-        (), np.zeros(0, np.uint16), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros((0, 4), np.uint16),
-        np.zeros((0, 3), np.float32),
-    )  # fmt: skip
-    nothing = np.zeros_like(made.observation)
-    return replace(made, instances=empty, observation=nothing, mask_ids=[np.zeros_like(m) for m in made.mask_ids])
-
-
 def without_truth(made: LabelledScene) -> LabelledScene:
     without: LabelledScene = change(made, "truth", None)
     return without
@@ -88,9 +81,7 @@ def without_truth(made: LabelledScene) -> LabelledScene:
 def publish(store: Store, scene_id: str, made: LabelledScene, number: int, *tags: str) -> CatalogRow:
     """A listed scene under the digest of that number."""
     done = SceneStore(store).publish(made, scene_id, digest(number), {"seed": 0, "stages": {}, "software": {}}, {})
-    row = row_of(
-        done, made, source="a test", source_digest="d", timings={}, settings={}, engines={}, tags=tags
-    )
+    row = row_of(done, made, source="a test", source_digest="d", timings={}, settings={}, engines={}, tags=tags)
     Catalog(store).add(row)
     return row
 

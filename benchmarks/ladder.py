@@ -1,0 +1,217 @@
+"""``python -m benchmarks.ladder``: what each part of the method is worth, on rooms (METHOD 4's ablation).
+
+Rooms are filmed and go through the real line; base kinds are named in the scene-level rooms, novel kinds (one in
+three) only by the 2D masks of the reconstructed rooms. For each rung a tiny network is trained on each seed and judged
+on rooms that none has seen. A run that was stopped goes on where it was. docs/ladder.md says what the rungs are.
+"""
+
+import argparse
+import json
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.ladder_data import FLAT, KINDS, NOVEL, LadderScenes, make_scenes
+from benchmarks.measure import machine
+from ovseg3r_model.training.model_settings import ModelSettings
+from tasks.model_files import SceneKey
+
+FIGURES = ("all", "base", "novel", "flat", "masks")
+"""AP over all kinds, base, novel and flat ones; of masks whatever their names."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One training's data and settings. paper: (mAP, novel) of the rung it stands for, where the paper has it."""
+
+    name: str
+    scenes: tuple[SceneKey, ...]
+    vip: bool = True
+    paper: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large: rooms of each sort, frames a room, steps, seeds."""
+
+    annotated: int
+    views: int
+    held_out: int
+    frames: int
+    steps: int
+    seeds: int
+    size: str = "tiny"
+
+
+SCALES = {
+    "quick": Scale(1, 2, 1, 12, 4, 1),
+    "cpu": Scale(3, 8, 4, 40, 600, 3),
+    "gpu": Scale(20, 80, 20, 80, 6000, 3, "small"),
+}
+
+
+def rungs(scenes: LadderScenes) -> list[Rung]:
+    """The ladder, from the whole method down."""
+    tenth = scenes.views[: max(1, round(len(scenes.views) / 10))]
+    return [
+        Rung("full: scene-level and reconstructed", scenes.annotated + scenes.views, paper=(23.9, 23.0)),
+        Rung("without VIP", scenes.annotated + scenes.views, vip=False, paper=(18.4, 16.2)),
+        Rung("without IBSp", scenes.annotated + scenes.geometry, paper=(23.6, 22.0)),
+        Rung(f"{len(tenth)} of {len(scenes.views)} reconstructed (10 %)", scenes.annotated + tenth, paper=(16.8, 14.8)),
+        Rung("scene-level only (0 %)", scenes.annotated, paper=(5.0, 0.0)),
+        Rung("two reconstructors", scenes.annotated + scenes.views + scenes.video, paper=(24.6, 24.2)),
+        Rung("reconstructed only", scenes.views),
+        Rung("reconstructed only, without VIP", scenes.views, vip=False),
+    ]
+
+
+def run_rung(folder: str, rung: Rung, held_out: tuple[SceneKey, ...], settings: ModelSettings) -> dict[str, float]:
+    """Trains and judges one network, on one thread; its figures in percent. What is trained already is judged alone."""
+    import torch
+
+    torch.set_num_threads(1)
+    from ovseg3r_model.network.inference import InferenceSettings
+    from ovseg3r_model.text import build_text_encoder
+    from ovseg3r_model.training.data_settings import DataSettings
+    from ovseg3r_model.training.model import load_model
+    from ovseg3r_model.training.schedule import ScheduleSettings
+    from storage.digests import stage_digest
+    from storage.scene_store import SceneStore
+    from storage.store import Store
+    from tasks.evaluate import Classes, judged_scenes, summarise, true_names
+    from tasks.found import on_device
+    from tasks.train import STAGE, VERSION, train
+
+    store = Store.open(Path(folder) / "store")
+    read = [SceneStore(store).read(key.scene_id, key.digest) for key in rung.scenes]
+    names = [
+        name
+        for each in read
+        for name in (
+            each.scene.truth.names
+            if each.scene.annotation == "scene" and each.scene.truth
+            else each.scene.instances.label_names
+        )
+    ]
+    vocabulary = tuple(sorted(set(names)))
+    inputs = {f"scene {key.scene_id}": key.digest for key in rung.scenes}
+    digest = stage_digest(STAGE, VERSION, {"ladder": settings.model_dump(mode="json")}, inputs)
+    start = time.perf_counter()
+    trained = train.fn(
+        store.url, digest, rung.scenes, (), vocabulary, any(each.scene.annotation == "scene" for each in read),
+        settings, ScheduleSettings(data=DataSettings(workers=0), checkpoint_every=200),
+    )  # fmt: skip
+    seconds = time.perf_counter() - start
+    model = on_device(load_model(trained.get), "auto")
+    found = true_names(store, held_out)
+    classes = Classes.of(found)
+    judged = judged_scenes(store, model, build_text_encoder(settings.text), held_out, classes, InferenceSettings())
+    groups = {
+        "base": [name for name in found if name not in NOVEL],
+        "novel": [name for name in found if name in NOVEL],
+        "flat": [name for name in found if name in FLAT],
+    }
+    summary = summarise((pair for _, pair in judged), classes, groups)
+    scores = {"all": summary.overall, "masks": summary.class_agnostic, **summary.subsets}
+    out = {name: 100 * scores[name].ap for name in FIGURES} | {"all AP50": 100 * summary.overall.ap50}
+    astray = json.loads(trained.get("history.json"))["matching"].get("astray", [])
+    return out | {"seconds": seconds, "astray": 100 * astray[-1][1] if astray else float("nan")}
+
+
+def main() -> None:
+    options = _options()
+    scale = SCALES[options.scale]
+    scale = replace(scale, **{n: v for n in ("steps", "seeds") if (v := getattr(options, n)) is not None})
+    start = time.perf_counter()
+    from flows.local_server import prefect_server
+
+    with prefect_server():
+        from flows.display import progress_shown
+
+        with progress_shown():
+            scenes = make_scenes(options.folder, scale.annotated, scale.views, scale.held_out, scale.frames)
+    made = time.perf_counter() - start
+    console = Console(width=None if Console().is_terminal else 150)
+    found = _all_rungs(options, scale, scenes, console)
+    result = {
+        "schema_version": 1,
+        "scale": options.scale,
+        **vars(scale),
+        "kinds": len(KINDS),
+        "novel_kinds": sorted(NOVEL),
+        "machine": machine(),
+        "seconds": {"scenes": made, "all": time.perf_counter() - start},
+        "rungs": found,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    console.print(table_of(found))
+    console.print(f"Written to {options.out} after {result['seconds']['all'] / 60:.0f} min.")
+
+
+def _all_rungs(
+    options: argparse.Namespace, scale: Scale, scenes: LadderScenes, console: Console
+) -> list[dict[str, Any]]:
+    """By rung the figures of each seed; seed by seed, so that a run that is stopped has whole ladders."""
+    ladder = rungs(scenes)
+    figures: dict[str, list[dict[str, float]]] = {rung.name: [] for rung in ladder}
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes to come: two trainings share two cores
+    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+        running = {}
+        for seed in range(scale.seeds):
+            for rung in ladder:
+                chosen = {
+                    "size": scale.size,
+                    "train": {"steps": scale.steps, "seed": seed, "supervision": {"vip": rung.vip}},
+                }
+                settings = ModelSettings.model_validate(chosen)
+                running[pool.submit(run_rung, str(options.folder), rung, scenes.held_out, settings)] = (seed, rung)
+        for future in as_completed(running):
+            seed, rung = running[future]
+            figures[rung.name].append({"seed": seed, **future.result()})
+            shown = {name: round(value, 1) for name, value in figures[rung.name][-1].items()}
+            console.print(f"{rung.name}: {shown}", highlight=False)
+    return [
+        {"name": rung.name, "paper": rung.paper, "seeds": sorted(figures[rung.name], key=lambda f: f["seed"])}
+        for rung in ladder
+    ]
+
+
+def table_of(found: list[dict[str, Any]]) -> Table:
+    """Mean and spread (standard deviation) over the seeds, with the paper's figures beside."""
+    table = Table(title=f"Instance AP on held-out rooms, mean ± deviation of {len(found[0]['seeds'])} seeds")
+    for name in ("", *FIGURES, "astray %", "s a training", "paper: mAP", "novel"):
+        table.add_column(name, justify="left" if not name else "right")
+    for rung in found:
+        cells = [spread([seed[name] for seed in rung["seeds"]]) for name in (*FIGURES, "astray")]
+        paper = [f"{value:.1f}" for value in rung["paper"] or ()] or ["", ""]
+        table.add_row(rung["name"], *cells, f"{mean(seed['seconds'] for seed in rung['seeds']):.0f}", *paper)
+    return table
+
+
+def spread(values: list[float]) -> str:
+    """ "12.3 ± 0.4"; without the deviation of a single one."""
+    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ladder", description=__doc__)
+    parser.add_argument("--scale", choices=SCALES, default="cpu", help="cpu: 90 minutes on 2 cores; gpu: larger")
+    parser.add_argument("--folder", type=Path, default=Path("bench/ladder"), help="where rooms and scenes go")
+    parser.add_argument("--out", type=Path, default=Path("bench/ladder.json"), help="where the figures go")
+    parser.add_argument("--steps", type=int, help="of each training, instead of the scale's")
+    parser.add_argument("--seeds", type=int, help="trainings of each rung, instead of the scale's")
+    parser.add_argument("--processes", type=int, default=2, help="trainings at the same time, of one thread each")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

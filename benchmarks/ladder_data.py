@@ -1,0 +1,131 @@
+"""The ladder's scenes: rooms through the real line, as scene-level and as view-wise data, and held out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from flows import generate_labels, import_annotated
+from flows.demo import MASK_ERRORS
+from flows.demo_train import filmed
+from flows.import_settings import ImportParameters
+from flows.scenes import SceneResult
+from flows.settings import LabelParameters
+from ovseg3r_model.records import SceneTruth
+from ovseg3r_model.rooms import FLAT_KINDS, SOLID_KINDS
+from ovseg3r_model.settings import (
+    FeatureSettings,
+    IngestSettings,
+    PipelineSettings,
+    ReconstructSettings,
+    SegmentSettings,
+    SimulatedSettings,
+    SuperpointSettings,
+)
+from storage.catalog import Catalog
+from storage.catalog_rows import row_of
+from storage.digests import stage_digest
+from storage.scene_store import SceneStore
+from storage.store import Store
+from tasks.model_files import SceneKey
+
+VOXEL = 0.04
+"""Of all of the ladder's scenes with a scale, metres."""
+NOVEL_EVERY = 3
+"""One kind in so many, by the alphabet, is never named in the scene-level data."""
+KINDS = sorted(kind.name for kind in (*SOLID_KINDS, *FLAT_KINDS))
+NOVEL = frozenset(KINDS[1::NOVEL_EVERY])
+FLAT = frozenset(kind.name for kind in FLAT_KINDS)
+
+
+@dataclass(frozen=True)
+class LadderScenes:
+    """annotated: scene-level, base names alone. views: view-wise, every name; geometry: the same with superpoints of
+    geometry alone; video: the same rooms by another reconstructor, from their videos alone. held_out: with the whole
+    truth."""
+
+    annotated: tuple[SceneKey, ...]
+    views: tuple[SceneKey, ...]
+    geometry: tuple[SceneKey, ...]
+    video: tuple[SceneKey, ...]
+    held_out: tuple[SceneKey, ...]
+
+
+def make_scenes(folder: Path, annotated: int, views: int, held_out: int, frames: int) -> LadderScenes:
+    """Rooms 1000, 1001, ... of ``frames`` frames each; what is there already is not made again."""
+    store = Store.open(folder / "store")
+    films = [filmed(folder / "rooms", 1000 + number, frames) for number in range(annotated + views + held_out)]
+    full, kept = films[:annotated], films[annotated + views :]
+    labelled = films[annotated : annotated + views]
+    imported = _imported(store, [*full, *kept])
+    return LadderScenes(
+        annotated=tuple(_base_alone(store, key) for key in imported[:annotated]),
+        views=_labelled(store, labelled, "views", "recording", SuperpointSettings()),
+        geometry=_labelled(store, labelled, "geometry", "recording", SuperpointSettings(cut="none")),
+        video=_labelled(store, labelled, "video", "video.mp4", SuperpointSettings()),
+        held_out=imported[annotated:],
+    )
+
+
+def _imported(store: Store, films: list[Path]) -> tuple[SceneKey, ...]:
+    sources = tuple(str(film) for film in films)
+    return _keys(import_annotated.run(ImportParameters(sources=sources, store=store.url, voxel=VOXEL, workers=2)))
+
+
+def _labelled(
+    store: Store, films: list[Path], kind: str, source: str, superpoints: SuperpointSettings
+) -> tuple[SceneKey, ...]:
+    """Through the real line with imperfect masks."""
+    keys: list[SceneKey] = []
+    for film in films:
+        pipeline = PipelineSettings(
+            ingest=IngestSettings(),
+            reconstruct=ReconstructSettings(voxel=None if source.endswith(".mp4") else VOXEL),
+            segment=SegmentSettings(
+                engine="simulated",
+                simulated=SimulatedSettings(truth=str(film), errors=MASK_ERRORS),
+            ),
+            features=FeatureSettings(),
+            superpoints=superpoints,
+        )
+        scene_id = f"{kind}-{film.name}"
+        given = LabelParameters(sources=(str(film / source),), store=store.url, scene_id=scene_id, pipeline=pipeline)
+        keys += _keys(generate_labels.run(given))
+    return tuple(keys)
+
+
+def _keys(results: Iterable[SceneResult]) -> tuple[SceneKey, ...]:
+    keys = []
+    for result in results:
+        if result.row is None:
+            raise RuntimeError(f"{result.scene_id}: {result.message}")
+        keys.append(SceneKey(result.scene_id, result.row.digest))
+    return tuple(keys)
+
+
+def _base_alone(store: Store, key: SceneKey) -> SceneKey:
+    """The scene again with its base kinds' instances alone: the novel ones are nobody's, as in a data set that does
+    not know them."""
+    scene_id = f"base-{key.scene_id}"
+    digest = stage_digest("ladder", 1, {"novel": sorted(NOVEL)}, {"scene": key.digest})
+    known = SceneStore(store).published(scene_id, digest)
+    if known is None:
+        stored = SceneStore(store).read(key.scene_id, key.digest)
+        truth = stored.scene.truth
+        if truth is None:
+            raise RuntimeError(f"{key.scene_id} has no truth")
+        kept = [k for k, name in enumerate(truth.names) if name not in NOVEL]
+        new = np.zeros(len(truth.names) + 1, np.int32)
+        new[np.array(kept) + 1] = np.arange(1, len(kept) + 1)
+        base = replace(stored.scene, truth=SceneTruth(new[truth.instance], tuple(truth.names[k] for k in kept)))
+        own = {
+            name: stored.attributes[name] for name in ("seed", "source_digest", "stages", "software", "source_notes")
+        }
+        known = SceneStore(store).publish(base, scene_id, digest, own | {"settings": {}, "engines": {}}, {})
+        row = row_of(
+            known, base, source=key.scene_id, source_digest=str(own["source_digest"]), timings={}, settings={},
+            engines={},
+        )  # fmt: skip
+        Catalog(store).add(row)
+    return SceneKey(scene_id, digest)
