@@ -6,11 +6,11 @@ BIN := .venv/bin
 
 export PYTHON
 
-.PHONY: help setup demo test lint format bench pins clean
+.PHONY: help setup demo test lint format bench bench-ladder pins clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo 'ARGS="..." is handed on to demo, test and bench; PYTHON=... names the Python that makes .venv.'
 
 setup: $(READY) ## make .venv with everything pinned (the others do it by themselves)
@@ -44,6 +44,9 @@ format: $(READY) ## put the style right
 
 bench: $(READY) ## the benchmarks
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-ladder: $(READY) ## what each part of the method is worth: 90 minutes on 2 cores (ARGS="--scale gpu")
+	@$(BIN)/python -m benchmarks.ladder $(ARGS)
 
 pins: $(READY) ## write constraints.txt from what .venv has
 	@$(BIN)/python scripts/pins.py

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.convolving import network_rows
 from benchmarks.cut_rules import CutRow, cut_rule_rows
 from benchmarks.evaluating import evaluation_rows
 from benchmarks.fusing import fusion_rows
@@ -23,6 +24,7 @@ from benchmarks.markdown import VIDEO_HEAD, figure, with_range
 from benchmarks.measure import Row, machine
 from benchmarks.segmenting import overlap_rows, segmentation_memory_rows, segmentation_rows
 from benchmarks.storing import storage_rows
+from benchmarks.training_steps import training_rows
 from benchmarks.videos import VideoRow, spread, video_rows, video_speed_rows
 from flows.demo import MASK_ERRORS
 
@@ -39,6 +41,8 @@ SPEED: dict[str, Callable[[bool], list[Row]]] = {
     "storage": storage_rows,
     "video": video_speed_rows,
     "evaluation": evaluation_rows,
+    "network": network_rows,
+    "training": training_rows,
     "segmentation": lambda quick: [*overlap_rows(quick), *segmentation_memory_rows(quick), *segmentation_rows(quick)],
 }
 

@@ -14,15 +14,18 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ladder_data import FLAT, KINDS, NOVEL, LadderScenes, make_scenes
+from benchmarks.ladder_kinds import FLAT, KINDS, NOVEL
 from benchmarks.measure import machine
 from ovseg3r_model.training.model_settings import ModelSettings
 from tasks.model_files import SceneKey
+
+if TYPE_CHECKING:  # it imports Prefect, which reads where its server is as it is imported
+    from benchmarks.ladder_data import LadderScenes
 
 FIGURES = ("all", "base", "novel", "flat", "masks")
 """AP over all kinds, base, novel and flat ones; of masks whatever their names."""
@@ -58,7 +61,7 @@ SCALES = {
 }
 
 
-def rungs(scenes: LadderScenes) -> list[Rung]:
+def rungs(scenes: "LadderScenes") -> list[Rung]:
     """The ladder, from the whole method down."""
     tenth = scenes.views[: max(1, round(len(scenes.views) / 10))]
     return [
@@ -104,12 +107,10 @@ def run_rung(folder: str, rung: Rung, held_out: tuple[SceneKey, ...], settings: 
     vocabulary = tuple(sorted(set(names)))
     inputs = {f"scene {key.scene_id}": key.digest for key in rung.scenes}
     digest = stage_digest(STAGE, VERSION, {"ladder": settings.model_dump(mode="json")}, inputs)
-    start = time.perf_counter()
     trained = train.fn(
         store.url, digest, rung.scenes, (), vocabulary, any(each.scene.annotation == "scene" for each in read),
         settings, ScheduleSettings(data=DataSettings(workers=0), checkpoint_every=200),
     )  # fmt: skip
-    seconds = time.perf_counter() - start
     model = on_device(load_model(trained.get), "auto")
     found = true_names(store, held_out)
     classes = Classes.of(found)
@@ -123,7 +124,7 @@ def run_rung(folder: str, rung: Rung, held_out: tuple[SceneKey, ...], settings: 
     scores = {"all": summary.overall, "masks": summary.class_agnostic, **summary.subsets}
     out = {name: 100 * scores[name].ap for name in FIGURES} | {"all AP50": 100 * summary.overall.ap50}
     astray = json.loads(trained.get("history.json"))["matching"].get("astray", [])
-    return out | {"seconds": seconds, "astray": 100 * astray[-1][1] if astray else float("nan")}
+    return out | {"seconds": trained.seconds, "astray": 100 * astray[-1][1] if astray else float("nan")}
 
 
 def main() -> None:
@@ -134,6 +135,7 @@ def main() -> None:
     from flows.local_server import prefect_server
 
     with prefect_server():
+        from benchmarks.ladder_data import make_scenes
         from flows.display import progress_shown
 
         with progress_shown():
@@ -158,7 +160,7 @@ def main() -> None:
 
 
 def _all_rungs(
-    options: argparse.Namespace, scale: Scale, scenes: LadderScenes, console: Console
+    options: argparse.Namespace, scale: Scale, scenes: "LadderScenes", console: Console
 ) -> list[dict[str, Any]]:
     """By rung the figures of each seed; seed by seed, so that a run that is stopped has whole ladders."""
     ladder = rungs(scenes)
@@ -168,10 +170,8 @@ def _all_rungs(
         running = {}
         for seed in range(scale.seeds):
             for rung in ladder:
-                chosen = {
-                    "size": scale.size,
-                    "train": {"steps": scale.steps, "seed": seed, "supervision": {"vip": rung.vip}},
-                }
+                train = {"steps": scale.steps, "batch": 1, "seed": seed, "supervision": {"vip": rung.vip}}
+                chosen = {"size": scale.size, "train": train}
                 settings = ModelSettings.model_validate(chosen)
                 running[pool.submit(run_rung, str(options.folder), rung, scenes.held_out, settings)] = (seed, rung)
         for future in as_completed(running):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.ladder_kinds import NOVEL
 from flows import generate_labels, import_annotated
 from flows.demo import MASK_ERRORS
 from flows.demo_train import filmed
@@ -13,7 +14,6 @@ from flows.import_settings import ImportParameters
 from flows.scenes import SceneResult
 from flows.settings import LabelParameters
 from ovseg3r_model.records import SceneTruth
-from ovseg3r_model.rooms import FLAT_KINDS, SOLID_KINDS
 from ovseg3r_model.settings import (
     FeatureSettings,
     IngestSettings,
@@ -32,11 +32,6 @@ from tasks.model_files import SceneKey
 
 VOXEL = 0.04
 """Of all of the ladder's scenes with a scale, metres."""
-NOVEL_EVERY = 3
-"""One kind in so many, by the alphabet, is never named in the scene-level data."""
-KINDS = sorted(kind.name for kind in (*SOLID_KINDS, *FLAT_KINDS))
-NOVEL = frozenset(KINDS[1::NOVEL_EVERY])
-FLAT = frozenset(kind.name for kind in FLAT_KINDS)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ TRAIN = {
     "batch": "model.train.batch",
     "learning_rate": "model.train.optimiser.learning_rate",
     "device": "model.train.device",
+    "backbone": "model.train.backbone",
     "seed": "model.train.seed",
     "workers": "schedule.data.workers",
     "checkpoint_every": "schedule.checkpoint_every",
@@ -74,6 +75,9 @@ def train(
         str | None, typer.Option(metavar="FOLDER", help="Write TensorBoard's scalars there.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read scenes [default: 2].")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Mask3D's or SegDINO3D's backbone weights to start from.")
+    ] = None,
     device: Device = None,
     seed: options.Seed = None,
     config: options.Config = None,
@@ -158,7 +162,7 @@ def segment(
     A source is reconstructed first, as label would, and grouped by its geometry; a published scene is taken as it is.
     """
     with errors_for_people():
-        from flows.segment_scene import SegmentParameters, check_target
+        from flows.segment_settings import SegmentParameters, check_target
         from flows.settings import validated
 
         values: dict[str, Any] = {"target": target, "model": model}

@@ -15,7 +15,8 @@ from flows.evaluate_model import evaluate_model
 from flows.import_settings import ImportParameters
 from flows.plain_json import finite
 from flows.scenes import SceneResult
-from flows.segment_scene import SegmentParameters, segment_scene
+from flows.segment_scene import segment_scene
+from flows.segment_settings import SegmentParameters
 from flows.settings import LabelParameters
 from flows.train import train_model
 from flows.train_settings import TrainParameters

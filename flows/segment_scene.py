@@ -11,19 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from prefect import flow
-from pydantic import Field
 
 from flows.inspect_scene import find
 from flows.plain_json import finite
-from flows.settings import DEFAULT_STORE, LabelParameters, only_scene
+from flows.segment_settings import SegmentParameters, is_published, labelling, words_of
+from flows.settings import only_scene
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.network.inference import InferenceSettings
 from ovseg3r_model.predicted_instances import PredictedInstances
 from ovseg3r_model.records import Instances, LabelledScene
-from ovseg3r_model.settings import PipelineSettings, Settings
 from ovseg3r_model.superpoints import geometry_superpoints
-from ovseg3r_model.vocabulary import Vocabulary, parse_prompt, read_vocabulary
-from storage.catalog import Catalog
 from storage.model_rows import ModelRow
 from storage.model_store import ModelStore
 from storage.scene_store import SceneStore
@@ -35,34 +31,6 @@ from tasks.plan import plan_reconstruction
 from tasks.progress import of_scene
 from tasks.reconstruct import load_reconstruction, reconstruct
 from tasks.train import CURVES
-
-
-class SegmentParameters(Settings):
-    """Where to look, what for, and by which model."""
-
-    target: str = Field(description="A published scene's id, or a video or the folder of a recording.")
-    store: str = Field(DEFAULT_STORE, description="Folder or URL of the store that holds the model, and the scene.")
-    model: str = Field("segmenter", description="Trained model.")
-    prompt: str | None = Field(None, description='What to look for, such as "chair. office desk. mug".')
-    vocabulary: str | None = Field(
-        None, description="household, scannet200, or a text file with a phrase a line; else what the model has learned."
-    )
-    out: str | None = Field(None, description="Folder for what is found; without it found-SCENE.")
-    device: str = Field("auto", description="auto (CUDA where there is one), cpu, or a torch device such as cuda:0.")
-    inference: InferenceSettings = InferenceSettings()
-    pipeline: PipelineSettings = PipelineSettings()
-
-
-def check_target(parameters: SegmentParameters) -> None:
-    """Raises InputError for what can be seen to be wrong before the work: the store, the model, the words, the
-    target."""
-    store = Store.open(parameters.store, create=False)
-    find_model(store, parameters.model)
-    _words(parameters, ())
-    if not _is_published(store, parameters.target):
-        if not Path(parameters.target).expanduser().exists():
-            find(store, parameters.target)  # says which scenes there are
-        only_scene(_labelling(parameters))
 
 
 @flow(name="segment", persist_result=False)
@@ -77,7 +45,7 @@ def segment_scene(parameters: SegmentParameters) -> dict[str, Any]:
     row = find_model(store, parameters.model)
     model, encoder = read_model(store, row)
     scene_id, scene = _scene(store, parameters)
-    words = _words(parameters, model.vocabulary)
+    words = words_of(parameters, model.vocabulary)
     with of_scene(scene_id):
         text = encoder.encode(words.phrases)
         found = found_in(on_device(model, parameters.device), scene, text, parameters.inference)
@@ -103,10 +71,10 @@ def segment_scene(parameters: SegmentParameters) -> dict[str, Any]:
 
 def _scene(store: Store, parameters: SegmentParameters) -> tuple[str, LabelledScene]:
     """The published scene, or the source reconstructed and grouped by geometry, without any 2D masks."""
-    if _is_published(store, parameters.target):
+    if is_published(store, parameters.target):
         row = find(store, parameters.target)
         return row.scene_id, SceneStore(store).read(row.scene_id, row.digest).scene
-    source, scene_id = only_scene(_labelling(parameters))
+    source, scene_id = only_scene(labelling(parameters))
     settings = parameters.pipeline
     digests = plan_reconstruction(Path(source), settings).digests
     with of_scene(scene_id):
@@ -119,22 +87,6 @@ def _scene(store: Store, parameters: SegmentParameters) -> tuple[str, LabelledSc
     )  # fmt: skip
     superpoint = geometry_superpoints(rec.points, settings.superpoints)
     return scene_id, LabelledScene(rec, [], nothing, np.zeros(len(rec.correspondence), np.uint32), superpoint)
-
-
-def _is_published(store: Store, target: str) -> bool:
-    return any(row.scene_id == target for row in Catalog(store).rows())
-
-
-def _labelling(parameters: SegmentParameters) -> LabelParameters:
-    return LabelParameters(sources=(parameters.target,), store=parameters.store, pipeline=parameters.pipeline)
-
-
-def _words(parameters: SegmentParameters, learned: Sequence[str]) -> Vocabulary:
-    if parameters.prompt is not None:
-        return parse_prompt(parameters.prompt)
-    if parameters.vocabulary is not None:
-        return read_vocabulary(parameters.vocabulary)
-    return Vocabulary("model", tuple(learned))
 
 
 def _arrays(scene: LabelledScene, found: PredictedInstances) -> dict[str, bytes]:

@@ -1,10 +1,13 @@
 """The flow ``train``: published scenes -> a published model. One page: who calls what."""
 
 import hashlib
+from pathlib import Path
+from typing import Any
 
 from prefect import flow
 
 from flows.train_settings import TrainParameters, chosen_scenes, settled
+from ovseg3r_model.segmentation.imported import file_digest
 from storage.digests import canonical_json, stage_digest
 from storage.model_rows import ModelRow
 from storage.store import Store
@@ -31,10 +34,14 @@ def train_model(parameters: TrainParameters) -> ModelRow:
     data_digest = hashlib.sha256(canonical_json(inputs)).hexdigest()
     others = {f"held out {row.scene_id}": row.digest for row in held_out} | {"text encoder": encoder}
     # How often it is evaluated decides the curves that are kept, not the weights; they are one output all the same.
-    config = {
-        "model": model.model_dump(mode="json", exclude={"train": {"device"}}),
+    # Where a file lies and what the numbers are computed with decide nothing.
+    unused = {"train": {"device", "convolution", "backbone"}}
+    config: dict[str, Any] = {
+        "model": model.model_dump(mode="json", exclude=unused),
         "schedule": parameters.schedule.model_dump(mode="json", include={"evaluate_every", "report_every"}),
     }
+    if model.train.backbone is not None:
+        others["backbone"] = file_digest(Path(model.train.backbone).expanduser())
     digest = stage_digest(STAGE, VERSION, config, inputs | others)
     with of_scene(parameters.model_id):
         trained = train(

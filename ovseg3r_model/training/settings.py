@@ -45,6 +45,12 @@ class TrainSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto is bfloat16 (autocast) on CUDA, float32 on the CPU."
     )
+    convolution: Literal["torch", "spconv"] = Field(
+        "torch", description="spconv (if installed) is quicker on CUDA, the same otherwise; weights interchange."
+    )
+    backbone: str | None = Field(
+        None, description="File with the weights of a Mask3D or SegDINO3D backbone to start from."
+    )
     deterministic: bool = Field(True, description="Same input, same weights, also on CUDA; a little slower there.")
     optimiser: OptimiserSettings = OptimiserSettings()
     labels: LabelSettings = LabelSettings()

@@ -1,8 +1,10 @@
 """The state of a training, one step of it, and its checkpoints."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,11 +15,15 @@ from torch import Tensor, nn
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.network.build import build_network
+from ovseg3r_model.network.pretrained_backbone import load_backbone
 from ovseg3r_model.network.segmenter import Segmenter
 from ovseg3r_model.network.settings import NetworkSettings
+from ovseg3r_model.network.spconv_backend import use_spconv
 from ovseg3r_model.supervision.statistics import MatchStatistics
 from ovseg3r_model.training.settings import TrainSettings
 from ovseg3r_model.training.step import Work, step_losses
+
+logger = logging.getLogger("ovseg3r.train")
 
 _KINDS = ("exp_avg", "exp_avg_sq")
 _HEADER = "ovseg3r"
@@ -45,6 +51,9 @@ class StepReport:
 class Training:
     """A network being trained. Every random choice follows from the seed and the step, so that a training that goes on
     from a checkpoint ends with the same weights as an undisturbed one.
+
+    Raises:
+        InputError: weights or a library that the settings name are not here, or do not fit.
     """
 
     def __init__(self, network: NetworkSettings, settings: TrainSettings) -> None:
@@ -54,6 +63,11 @@ class Training:
         self.accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if mixed else "no")
         torch.use_deterministic_algorithms(settings.deterministic and cuda)
         model = build_network(network, settings.seed)
+        if settings.backbone is not None:
+            report = load_backbone(model.backbone, Path(settings.backbone).expanduser())
+            logger.info("%d of the backbone's weights are from %s", len(report.loaded), settings.backbone)
+        if settings.convolution == "spconv":
+            use_spconv(model.backbone)
         optimiser = torch.optim.AdamW(
             model.parameters(), settings.optimiser.learning_rate, weight_decay=settings.optimiser.weight_decay
         )

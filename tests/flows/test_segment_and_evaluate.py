@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from flows.evaluate_model import evaluate_model
-from flows.segment_scene import SegmentParameters, check_target, segment_scene
+from flows.segment_scene import segment_scene
+from flows.segment_settings import SegmentParameters, check_target
 from flows.train import train_model
 from flows.train_settings import TrainParameters
 from ovseg3r_model.benchmark_files import read_scenes
@@ -127,7 +128,7 @@ def test_a_recording_is_reconstructed_and_segmented(store: Store, small_rooms: d
     assert (report["scene_id"], report["words"]) == ("room-tum", ["chair", "table"])
     assert report["points"] > 1000
     masks(report, tmp_path / "found")
-    with pytest.raises(InputError, match="There is no scene room-tum"):
+    with pytest.raises(InputError, match=r"^room-tum is neither a scene of"):
         check_target(parameters(store, "room-tum"))  # it was not published
 
 
@@ -135,7 +136,10 @@ def test_what_is_not_there_is_said_before_any_work(store: Store, tmp_path: Path)
     (tmp_path / "empty.txt").write_text("\n")
     for given, told in (
         ({"model": "nets"}, r"There is no model nets in memory://\w+; trained are: net\."),
-        ({"target": "shed"}, r"There is no scene shed in memory://\w+; published are: attic, .*study\."),
+        (
+            {"target": "shed"},
+            r"^shed is neither a scene of memory://\w+ nor a file or folder here; published are: attic, .*study\.$",
+        ),
         ({"vocabulary": str(tmp_path / "empty.txt")}, "empty.txt"),
         ({"store": str(tmp_path / "nowhere")}, "there is no store"),
     ):
