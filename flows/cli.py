@@ -258,22 +258,29 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the room, the store and the pictures go.")] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another room.")] = 0,
     views: Annotated[int, typer.Option(min=8, max=1000, help="Frames of the walk through the room.")] = 90,
+    train: Annotated[
+        bool, typer.Option("--train", help="Label a few rooms instead, train a network, segment a room it never saw.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Make a furnished room, film it, label the video from imperfect masks, and score the labels against the truth,
-    beside those made with the true depth.
+    beside those made with the true depth; or, with --train, what a network learns from such labels.
     """
     with errors_for_people():
         from flows.local_server import prefect_server
 
         with prefect_server(), stopping_soon():
             from flows.demo import run_demo
+            from flows.demo_train import run_demo_train
             from flows.display import progress_shown, show_demo
+            from flows.display_models import show_demo_train
 
             with progress_shown(quiet=as_json):
-                report = run_demo(folder, seed, views)
+                report = run_demo_train(folder, seed) if train else run_demo(folder, seed, views)
         if as_json:
             print_json(report)
+        elif train:
+            show_demo_train(report)
         else:
             show_demo(report)
 

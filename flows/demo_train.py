@@ -4,7 +4,7 @@ segmented by words it never heard."""
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from flows.segment_settings import SegmentParameters
 from flows.settings import LabelParameters
 from flows.train import train_model
 from flows.train_settings import TrainParameters
+from ovseg3r_model.benchmark_summary import BenchmarkSummary
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.rooms import make_room, write_room
 from ovseg3r_model.settings import (
@@ -76,7 +77,7 @@ def run_demo_train(folder: Path, seed: int) -> dict[str, Any]:
     synonyms = _synonyms(rooms[-1], {name for result in labelled for name in _histogram(result)})
     chosen = SelectionSettings(scenes=(judge_by.scene_id,))
     scores = {
-        words: asdict(evaluate_model(opened, MODEL, chosen, asked, "auto", None))
+        words: _scores(evaluate_model(opened, MODEL, chosen, asked, "auto", None), synonyms)
         for words, asked in (("names as trained", {}), ("synonyms, never trained", synonyms))
     }
     prompt = ". ".join(dict.fromkeys(synonyms.values()))
@@ -164,6 +165,14 @@ def _synonyms(seed: int, trained: set[str]) -> dict[str, str]:
     kinds = {i.name: i.synonyms for i in make_room(seed).instances}
     unheard = {name: [word for word in words if word not in trained] for name, words in kinds.items()}
     return {name: words[0] for name, words in sorted(unheard.items()) if words and name in trained}
+
+
+def _scores(summary: BenchmarkSummary, kinds: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Means over the kinds, and those of masks whatever their names."""
+    found = [asdict(summary.per_class[kind]) for kind in kinds]
+    counted = [each for each in found if each["classes"]]
+    mean = {name: sum(each[name] for each in counted) / max(len(counted), 1) for name in ("ap", "ap50", "ap25")}
+    return {"overall": mean | {"classes": len(counted)}, "class_agnostic": asdict(summary.class_agnostic)}
 
 
 def _draw_truth(store: Store, result: SceneResult, folder: Path) -> str:

@@ -61,6 +61,31 @@ def show_summary(summary: BenchmarkSummary, per_class: bool) -> None:
     output().print(table)
 
 
+def show_demo_train(report: dict[str, Any]) -> None:
+    """What the network learned of the demo's rooms."""
+    out = output()
+    seconds, last = report["seconds"], report["rooms"][-1]
+    out.print(
+        f"\n{len(report['rooms']) - 1} rooms labelled, room {last} kept to judge by; {seconds['film']:.0f} s of "
+        f"filming, {seconds['label']:.0f} s of labelling, {seconds['train']:.0f} s of training, {seconds['total']:.0f} s in all",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(title=f"Instance AP of the kinds it was trained on, in room {last}, which it never saw")
+    for name in ("asked for by", "AP", "AP50", "AP25", "kinds", "masks alone: AP50"):
+        table.add_column(name, justify="left" if name == "asked for by" else "right")
+    for words, scores in report["scores"].items():
+        found = scores["overall"]
+        figures = [_percent(found[name]) for name in ("ap", "ap50", "ap25")]
+        table.add_row(words, *figures, str(found["classes"]), _percent(scores["class_agnostic"]["ap50"]))
+    out.print(table)
+    asked = ", ".join(f"{word} ({name})" for name, word in report["asked"].items())
+    out.print(f"Asked for: {asked}", highlight=False, soft_wrap=True)
+    out.print("Pictures:")
+    for path in report["pictures"]:
+        out.print(f"  {path}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _add(table: Table, name: str, scores: Scores) -> None:
     table.add_row(name, *map(_percent, (scores.ap, scores.ap50, scores.ap25)), str(scores.classes))
 

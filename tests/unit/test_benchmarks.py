@@ -49,6 +49,9 @@ def test_every_row_has_a_baseline_and_finite_positive_figures(result: dict[str, 
         "storage",
         "video",
         "segmentation",
+        "evaluation",
+        "network",
+        "training",
     }
     for row in result["speed"]:
         assert set(row) == ROW
