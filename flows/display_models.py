@@ -10,6 +10,8 @@ from flows.display import output
 from ovseg3r_model.benchmark_summary import BenchmarkSummary, Scores
 from storage.model_rows import ModelRow
 
+_PARTS = {"film": "filming", "label": "labelling", "train": "training"}
+
 
 def show_models(rows: Sequence[ModelRow]) -> None:
     """Trained models, a line each."""
@@ -65,9 +67,10 @@ def show_demo_train(report: dict[str, Any]) -> None:
     """What the network learned of the demo's rooms."""
     out = output()
     seconds, last = report["seconds"], report["rooms"][-1]
+    took = ", ".join(f"{seconds[part]:.0f} s of {name}" for part, name in _PARTS.items())
     out.print(
-        f"\n{len(report['rooms']) - 1} rooms labelled, room {last} kept to judge by; {seconds['film']:.0f} s of "
-        f"filming, {seconds['label']:.0f} s of labelling, {seconds['train']:.0f} s of training, {seconds['total']:.0f} s in all",
+        f"\n{len(report['rooms']) - 1} rooms labelled, room {last} kept to judge by; {took}, "
+        f"{seconds['total']:.0f} s in all",
         highlight=False,
         soft_wrap=True,
     )

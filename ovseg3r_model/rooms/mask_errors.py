@@ -47,7 +47,7 @@ def corrupt(ids: UInt32, instances: Sequence[RoomInstance], errors: MaskErrors, 
             grown = _resize(mask, draw[k, 3], errors)
             parts += [
                 (k, part)
-                for part in (_halves(grown, draw[k, 5]) if draw[k, 4] < errors.split else (grown,))
+                for part in (_halves(grown, draw[k, 5]) if draw[k, 4] < errors.split and grown.any() else (grown,))
                 if part.any()
             ]
     for index in sorted(range(len(parts)), key=lambda i: -int(parts[i][1].sum())):

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import yaml
+from typer.main import get_command
 
-from flows.settings import checked
+from flows.cli import app
+from flows.settings import checked, validated
+from flows.train_settings import TrainParameters
 from tasks.plan import STAGE_VERSIONS
 
 ROOT = Path(__file__).parents[2]
@@ -21,10 +24,27 @@ def test_the_settings_table_is_the_models() -> None:
     assert table.stdout.strip() in (ROOT / "docs" / "configuration.md").read_text()
 
 
-def test_the_example_configuration_is_accepted() -> None:
-    example = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "configuration.md").read_text(), re.DOTALL)
-    assert example is not None
-    assert checked(yaml.safe_load(example.group(1))).pipeline.reconstruct.voxel == 0.02
+def test_the_example_configurations_are_accepted() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    label, train = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert checked(yaml.safe_load(label)).pipeline.reconstruct.voxel == 0.02
+    accepted = validated(TrainParameters, yaml.safe_load(train))
+    assert (accepted.model.train.steps, accepted.model.train.optimiser.learning_rate) == (5000, 3e-4)  # the size's
+
+
+def test_options_in_the_page_on_training_exist() -> None:
+    """Of the commands, from their help; and the settings that it names, from the table."""
+    text = (ROOT / "docs" / "training.md").read_text()
+    options = set(re.findall(r"`?(--[a-z][a-z0-9-]+)", text))
+    commands = [
+        get_command(app).commands[name] for name in ("label", "import", "train", "segment", "evaluate", "models", "gc")
+    ]
+    known = {option for command in commands for parameter in command.params for option in parameter.opts}
+    assert options - known == {"--logdir", "--shm-size"}  # of tensorboard and docker
+    settings = (ROOT / "docs" / "configuration.md").read_text()
+    named = set(re.findall(r"`((?:model|schedule|inference)\.(?!json)[a-z_.]+)`", text))
+    assert named
+    assert [name for name in named if f"`{name}`" not in settings] == []
 
 
 def test_every_stage_is_explained() -> None:
