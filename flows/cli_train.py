@@ -132,9 +132,9 @@ def models(
         opened = _open(store)
         rows = ModelCatalog(opened).rows(latest_only=not every)
         if pictures is not None:
-            from flows.segment_scene import save_curves
+            from flows.written_files import write_curves
 
-            save_curves(opened, rows, pictures)
+            write_curves(opened, rows, pictures)
         if as_json:
             print_json([_plain(row) for row in rows])
         else:

@@ -2,9 +2,7 @@
 a trained model finds."""
 
 import io
-import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +11,12 @@ from numpy.typing import NDArray
 from prefect import flow
 
 from flows.inspect_scene import find
-from flows.plain_json import finite
 from flows.segment_settings import SegmentParameters, is_published, labelling, words_of
 from flows.settings import only_scene
-from ovseg3r_model.errors import InputError
+from flows.written_files import write_found
 from ovseg3r_model.predicted_instances import PredictedInstances
 from ovseg3r_model.records import Instances, LabelledScene
 from ovseg3r_model.superpoints import geometry_superpoints
-from storage.model_rows import ModelRow
-from storage.model_store import ModelStore
 from storage.scene_store import SceneStore
 from storage.store import Store
 from tasks.found import draw_found, found_in, on_device
@@ -30,7 +25,6 @@ from tasks.model_files import find_model, read_model
 from tasks.plan import plan_reconstruction
 from tasks.progress import of_scene
 from tasks.reconstruct import load_reconstruction, reconstruct
-from tasks.train import CURVES
 
 
 @flow(name="segment", persist_result=False)
@@ -65,7 +59,7 @@ def segment_scene(parameters: SegmentParameters) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - start, 2),
     }
     names = [words.phrases[label] for label in found.label]
-    _write(folder, report, {**_arrays(scene, found), **draw_found(scene, found, names)})
+    write_found(folder, report, {**_arrays(scene, found), **draw_found(scene, found, names)})
     return report
 
 
@@ -103,25 +97,3 @@ def _arrays(scene: LabelledScene, found: PredictedInstances) -> dict[str, bytes]
         np.savez_compressed(target, **arrays)  # type: ignore[arg-type]
         out[name] = target.getvalue()
     return out
-
-
-def save_curves(store: Store, rows: Sequence[ModelRow], folder: Path) -> None:
-    """Writes each model's curves as PNG.
-
-    Raises:
-        InputError: the folder cannot be written to.
-    """
-    curves = {f"{row.model_id}-{CURVES}": ModelStore(store).read(row.model_id, row.digest).get(CURVES) for row in rows}
-    _write(folder, None, curves)
-
-
-def _write(folder: Path, report: dict[str, Any] | None, files: dict[str, bytes]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            (folder / name).write_bytes(data)
-        if report is not None:  # last: with it, all is there
-            text = json.dumps(finite(report), indent=1, allow_nan=False, ensure_ascii=False)
-            (folder / "instances.json").write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written to ({error.strerror}); name another folder.") from error

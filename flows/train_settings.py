@@ -8,6 +8,7 @@ from ovseg3r_model.settings import Settings
 from ovseg3r_model.text import build_text_encoder
 from ovseg3r_model.training.model_settings import ModelSettings
 from ovseg3r_model.training.schedule import ScheduleSettings
+from ovseg3r_model.training.settings import precision_of
 from storage.catalog import Catalog
 from storage.catalog_rows import CatalogRow
 from storage.names import check_model_id
@@ -54,8 +55,9 @@ def chosen_scenes(store: Store, parameters: TrainParameters) -> tuple[list[Catal
 
 
 def settled(settings: ModelSettings) -> tuple[ModelSettings, str]:
-    """The settings with the text encoder that "auto" stands for on this machine, and that encoder's name: the model
-    keeps it, whatever weights are fetched later."""
+    """The settings with the text encoder and the precision that "auto" stands for on this machine, and that encoder's
+    name: the model keeps it, whatever weights are fetched later."""
     encoder = build_text_encoder(settings.text).name
     text = settings.text.model_copy(update={"engine": encoder.partition("-")[0]})
-    return settings.model_copy(update={"text": text}), encoder
+    train = settings.train.model_copy(update={"precision": precision_of(settings.train)})
+    return settings.model_copy(update={"text": text, "train": train}), encoder

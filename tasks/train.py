@@ -28,6 +28,7 @@ from tasks.model_files import SceneKey, feature_channels
 from tasks.progress import announce
 from tasks.scene_dataset import SceneDataset, scene_batches
 from tasks.stage import run_stage
+from tasks.training_files import CURVES, HISTORY, METRICS
 from tasks.training_history import History
 
 logger = logging.getLogger("ovseg3r.train")
@@ -35,7 +36,7 @@ logger = logging.getLogger("ovseg3r.train")
 STAGE = "train"
 VERSION = 1
 """Raised by hand whenever the same scenes and settings would give other weights."""
-HISTORY, CURVES, METRICS = "history.json", "curves.png", "metrics.json"
+
 _CHECKPOINT = "checkpoint-{:08d}.safetensors"
 
 
@@ -149,7 +150,6 @@ def _keep(stages: Stages, digest: str, training: Training, history: History) -> 
         return
     before = [name for name in stages.parts(STAGE, digest) if name.startswith("checkpoint-")]
     name = _CHECKPOINT.format(training.step)
-    history.flush()
     stages.put_part(STAGE, digest, name, training.checkpoint(history.plain()))
     for old in before:
         if old != name:

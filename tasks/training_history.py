@@ -38,8 +38,7 @@ class History:
             self.flush()
 
     def flush(self) -> None:
-        """Makes a point of the curves of the steps since the last one. Before a checkpoint, so that a training that
-        goes on from it draws the same curves."""
+        """Makes a point of the curves of the steps since the last one."""
         if not self._held:
             return
         last, count = self._held[-1], len(self._held)
@@ -64,9 +63,9 @@ class History:
         out = {name: curve[-1][1] for name, curve in self._scores.items()}
         return out | {f"loss {name}": curve[-1][1] for name, curve in self._losses.items() if name == "total"}
 
-    def plain(self) -> dict[str, Curves]:
-        """As JSON values."""
-        return {"losses": self._losses, "matching": self._matching, "scores": self._scores}
+    def plain(self) -> dict[str, Any]:
+        """As JSON values, for a checkpoint."""
+        return {**self._curves(), "held": [asdict(report) for report in self._held]}
 
     def restore(self, plain: dict[str, Any]) -> None:
         """What ``plain`` gave."""
@@ -75,10 +74,17 @@ class History:
             for kind in ("losses", "matching", "scores")
         )
         self._losses, self._matching, self._scores = kinds
+        self._held = [
+            StepReport(**(held | {"statistics": [MatchStatistics(**each) for each in held["statistics"]]}))
+            for held in plain["held"]
+        ]
 
     def json(self) -> bytes:
         """The curves."""
-        return (json.dumps(self.plain(), indent=1) + "\n").encode()
+        return (json.dumps(self._curves(), indent=1) + "\n").encode()
+
+    def _curves(self) -> dict[str, Curves]:
+        return {"losses": self._losses, "matching": self._matching, "scores": self._scores}
 
     def picture(self) -> bytes:
         """The curves as PNG."""

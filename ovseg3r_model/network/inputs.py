@@ -134,9 +134,9 @@ def _origin(scene: SceneInput) -> Tensor:
 
 
 def _objects(scene: SceneInput, settings: NetworkSettings) -> Tensor:
-    if not len(scene.objects):
-        return torch.zeros(0, max(settings.object_channels, 1))
-    if settings.object_channels and scene.objects.shape[1] != settings.object_channels:
+    if not settings.object_channels or not len(scene.objects):
+        return torch.zeros(len(scene.objects), max(settings.object_channels, 1))
+    if scene.objects.shape[1] != settings.object_channels:
         raise InputError(
             f"The scene's 2D objects have features of {scene.objects.shape[1]} channels, the network takes "
             f"{settings.object_channels}; label it with the same 2D model as the scenes that it was trained on."

@@ -56,3 +56,16 @@ class TrainSettings(Settings):
     labels: LabelSettings = LabelSettings()
     queries: QuerySettings = QuerySettings()
     supervision: SupervisionSettings = SupervisionSettings()
+
+
+def uses_cuda(settings: TrainSettings) -> bool:
+    """Whether a training would run on CUDA here."""
+    import torch
+
+    return settings.device != "cpu" and torch.cuda.is_available()
+
+
+def precision_of(settings: TrainSettings) -> str:
+    """What "auto" stands for here."""
+    automatic = "bfloat16" if uses_cuda(settings) else "float32"
+    return automatic if settings.precision == "auto" else settings.precision

@@ -20,7 +20,7 @@ from ovseg3r_model.network.segmenter import Segmenter
 from ovseg3r_model.network.settings import NetworkSettings
 from ovseg3r_model.network.spconv_backend import use_spconv
 from ovseg3r_model.supervision.statistics import MatchStatistics
-from ovseg3r_model.training.settings import TrainSettings
+from ovseg3r_model.training.settings import TrainSettings, precision_of, uses_cuda
 from ovseg3r_model.training.step import Work, step_losses
 
 logger = logging.getLogger("ovseg3r.train")
@@ -58,8 +58,8 @@ class Training:
 
     def __init__(self, network: NetworkSettings, settings: TrainSettings) -> None:
         self.settings = settings
-        cuda = settings.device != "cpu" and torch.cuda.is_available()
-        mixed = settings.precision == "bfloat16" or (settings.precision == "auto" and cuda)
+        cuda = uses_cuda(settings)
+        mixed = precision_of(settings) == "bfloat16"
         self.accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if mixed else "no")
         torch.use_deterministic_algorithms(settings.deterministic and cuda)
         model = build_network(network, settings.seed)
