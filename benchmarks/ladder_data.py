@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.ladder_kinds import NOVEL
-from flows import generate_labels, import_annotated
+from flows import generate_labels
 from flows.demo import MASK_ERRORS
 from flows.demo_train import filmed
-from flows.import_settings import ImportParameters
 from flows.scenes import SceneResult
 from flows.settings import LabelParameters
 from ovseg3r_model.records import SceneTruth
@@ -37,35 +36,32 @@ VOXEL = 0.04
 @dataclass(frozen=True)
 class LadderScenes:
     """annotated: scene-level, base names alone. views: view-wise, every name; geometry: the same with superpoints of
-    geometry alone; video: the same rooms by another reconstructor, from their videos alone. held_out: with the whole
-    truth."""
+    geometry alone; video: the same rooms by another reconstructor, from their videos alone. held_out: other rooms with
+    their whole truth, on superpoints of the same imperfect masks; held_out_geometry: on those of geometry alone.
+    """
 
     annotated: tuple[SceneKey, ...]
     views: tuple[SceneKey, ...]
     geometry: tuple[SceneKey, ...]
     video: tuple[SceneKey, ...]
     held_out: tuple[SceneKey, ...]
+    held_out_geometry: tuple[SceneKey, ...]
 
 
 def make_scenes(folder: Path, annotated: int, views: int, held_out: int, frames: int) -> LadderScenes:
     """Rooms 1000, 1001, ... of ``frames`` frames each; what is there already is not made again."""
     store = Store.open(folder / "store")
     films = [filmed(folder / "rooms", 1000 + number, frames) for number in range(annotated + views + held_out)]
-    full, kept = films[:annotated], films[annotated + views :]
-    labelled = films[annotated : annotated + views]
-    imported = _imported(store, [*full, *kept])
+    full, labelled, kept = films[:annotated], films[annotated : annotated + views], films[annotated + views :]
+    ibsp, none = SuperpointSettings(), SuperpointSettings(cut="none")
     return LadderScenes(
-        annotated=tuple(_base_alone(store, key) for key in imported[:annotated]),
-        views=_labelled(store, labelled, "views", "recording", SuperpointSettings()),
-        geometry=_labelled(store, labelled, "geometry", "recording", SuperpointSettings(cut="none")),
-        video=_labelled(store, labelled, "video", "video.mp4", SuperpointSettings()),
-        held_out=imported[annotated:],
+        annotated=tuple(_base_alone(store, key) for key in _labelled(store, full, "whole", "recording", ibsp)),
+        views=_labelled(store, labelled, "views", "recording", ibsp),
+        geometry=_labelled(store, labelled, "geometry", "recording", none),
+        video=_labelled(store, labelled, "video", "video.mp4", ibsp),
+        held_out=_labelled(store, kept, "held-out", "recording", ibsp),
+        held_out_geometry=_labelled(store, kept, "held-out-geometry", "recording", none),
     )
-
-
-def _imported(store: Store, films: list[Path]) -> tuple[SceneKey, ...]:
-    sources = tuple(str(film) for film in films)
-    return _keys(import_annotated.run(ImportParameters(sources=sources, store=store.url, voxel=VOXEL, workers=2)))
 
 
 def _labelled(
@@ -100,8 +96,8 @@ def _keys(results: Iterable[SceneResult]) -> tuple[SceneKey, ...]:
 
 
 def _base_alone(store: Store, key: SceneKey) -> SceneKey:
-    """The scene again with its base kinds' instances alone: the novel ones are nobody's, as in a data set that does
-    not know them."""
+    """The scene again, annotated as a whole, by its base kinds' instances alone: the novel ones are nobody's, as in a
+    data set that does not know them."""
     scene_id = f"base-{key.scene_id}"
     digest = stage_digest("ladder", 1, {"novel": sorted(NOVEL)}, {"scene": key.digest})
     known = SceneStore(store).published(scene_id, digest)
@@ -112,8 +108,9 @@ def _base_alone(store: Store, key: SceneKey) -> SceneKey:
             raise RuntimeError(f"{key.scene_id} has no truth")
         kept = [k for k, name in enumerate(truth.names) if name not in NOVEL]
         new = np.zeros(len(truth.names) + 1, np.int32)
-        new[np.array(kept) + 1] = np.arange(1, len(kept) + 1)
-        base = replace(stored.scene, truth=SceneTruth(new[truth.instance], tuple(truth.names[k] for k in kept)))
+        new[np.array(kept, np.int64) + 1] = np.arange(1, len(kept) + 1)
+        of_base = SceneTruth(new[truth.instance], tuple(truth.names[k] for k in kept))
+        base = replace(stored.scene, truth=of_base, annotation="scene")
         own = {
             name: stored.attributes[name] for name in ("seed", "source_digest", "stages", "software", "source_notes")
         }

@@ -9,10 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from flows import generate_labels, import_annotated
+from flows import generate_labels
 from flows.demo import MASK_ERRORS
 from flows.evaluate_model import evaluate_model
-from flows.import_settings import ImportParameters
 from flows.plain_json import finite
 from flows.scenes import SceneResult
 from flows.segment_scene import segment_scene
@@ -44,7 +43,7 @@ VIEWS, SIZE = 48, (320, 240)
 VOXEL = 0.04
 """Fusion grid, metres."""
 STEPS = 700
-MODEL, TAG = "demo", "demo-train"
+MODEL = "demo"
 
 
 def run_demo_train(folder: Path, seed: int) -> dict[str, Any]:
@@ -59,22 +58,22 @@ def run_demo_train(folder: Path, seed: int) -> dict[str, Any]:
     store = str(folder / "store")
     filmed = time.perf_counter()
     labelled = [
-        _only(generate_labels.run(_labelling(film, store, room))) for film, room in zip(films, rooms[:-1], strict=False)
+        _only(generate_labels.run(_labelling(film, store, room))) for film, room in zip(films, rooms, strict=True)
     ]
-    judge_by = _only(import_annotated.run(ImportParameters(sources=(str(films[-1]),), store=store, voxel=VOXEL)))
+    *learned, judge_by = labelled
     done = time.perf_counter()
     row = train_model(
         TrainParameters(
             model_id=MODEL,
             store=store,
-            scenes=SelectionSettings(tags=(TAG,)),
+            scenes=SelectionSettings(scenes=tuple(result.scene_id for result in learned)),
             model=ModelSettings.model_validate({"size": "tiny", "train": {"steps": STEPS, "batch": 1, "seed": seed}}),
             schedule=ScheduleSettings(data=DataSettings(workers=1)),
         )
     )
     trained = time.perf_counter()
     opened = Store.open(store)
-    synonyms = _synonyms(rooms[-1], {name for result in labelled for name in _histogram(result)})
+    synonyms = _synonyms(rooms[-1], {name for result in learned for name in _histogram(result)})
     chosen = SelectionSettings(scenes=(judge_by.scene_id,))
     scores = {
         words: _scores(evaluate_model(opened, MODEL, chosen, asked, "auto", None), synonyms)
@@ -89,7 +88,7 @@ def run_demo_train(folder: Path, seed: int) -> dict[str, Any]:
     drawn = _draw_truth(opened, judge_by, folder / "pictures")
     report: dict[str, Any] = {
         "rooms": rooms,
-        "labelled": {result.scene_id: _histogram(result) for result in labelled},
+        "labelled": {result.scene_id: _histogram(result) for result in learned},
         "model": asdict(row),
         "asked": synonyms,
         "scores": scores,
@@ -134,7 +133,6 @@ def _labelling(film: Path, store: str, seed: int) -> LabelParameters:
         sources=(str(film / "recording"),),
         store=store,
         scene_id=f"labelled-{film.name}",
-        tags=(TAG,),
         pipeline=PipelineSettings(
             ingest=IngestSettings(max_views=VIEWS),
             reconstruct=ReconstructSettings(voxel=VOXEL),

@@ -1,12 +1,11 @@
 """A model's AP on published scenes with truth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ovseg3r_model.benchmark_files import write_predictions, write_truth
 from ovseg3r_model.benchmark_summary import BenchmarkSummary, scannet200_names, scannet200_subsets
 from ovseg3r_model.errors import InputError
-from ovseg3r_model.network.inference import InferenceSettings
 from storage.catalog import Catalog
 from storage.selection import SelectionSettings, select
 from storage.store import Store
@@ -25,12 +24,14 @@ def evaluate_model(
     asked: Mapping[str, str],
     device: str,
     write: Path | None,
+    words: Sequence[str] = (),
 ) -> BenchmarkSummary:
     """AP over the classes that the scenes hold, over those that the model was and was not trained on, and, where the
     names are ScanNet200's, over that benchmark's groups.
 
     Args:
         asked: by name, another word to ask for.
+        words: what else to ask for, besides the names that the scenes hold; of ScanNet200's names, all are.
         write: a new folder for predictions and truth in the benchmark's text format.
 
     Raises:
@@ -47,7 +48,8 @@ def evaluate_model(
     unknown = sorted(set(asked) - set(names))
     if unknown:
         raise InputError(f"No scene holds {unknown[0]!r}, for which a word is given; they hold: {', '.join(names)}.")
-    classes = _classes(names, asked)
+    every = _every_class(names, words)
+    classes = _classes(every, asked)
     learned = set(model.vocabulary)
     subsets = {
         TRAINED: [name for name in names if name in learned],
@@ -56,7 +58,7 @@ def evaluate_model(
     if set(names) <= set(scannet200_names().values()):
         by_id = scannet200_names()
         subsets |= {group: [by_id[i] for i in ids if by_id[i] in names] for group, ids in scannet200_subsets().items()}
-    judged = judged_scenes(store, on_device(model, device), encoder, scenes, classes, InferenceSettings())
+    judged = judged_scenes(store, on_device(model, device), encoder, scenes, classes)
     if write is None:
         return summarise((pair for _, pair in judged), classes, subsets)
     kept = list(judged)
@@ -66,6 +68,12 @@ def evaluate_model(
     except OSError as error:
         raise InputError(f"{write}: cannot be written to ({error.strerror}); name another folder.") from error
     return summarise((pair for _, pair in kept), classes, subsets)
+
+
+def _every_class(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
+    """The classes to ask for: the more there are, the harder it is to name a thing rightly."""
+    benchmark = set(scannet200_names().values())
+    return tuple(sorted({*names, *words, *(benchmark if set(names) <= benchmark else ())}))
 
 
 def _check_new(folder: Path) -> None:

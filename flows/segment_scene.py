@@ -17,6 +17,7 @@ from flows.written_files import write_found
 from ovseg3r_model.predicted_instances import PredictedInstances
 from ovseg3r_model.records import Instances, LabelledScene
 from ovseg3r_model.superpoints import geometry_superpoints
+from ovseg3r_model.training.model import TrainedModel
 from storage.scene_store import SceneStore
 from storage.store import Store
 from tasks.found import draw_found, found_in, on_device
@@ -52,7 +53,7 @@ def segment_scene(parameters: SegmentParameters) -> dict[str, Any]:
         "scene_id": scene_id,
         "model": {"id": row.model_id, "digest": row.digest},
         "words": list(words.phrases),
-        "notes": list(words.notes),
+        "notes": [*words.notes, *_lacking(model, scene)],
         "points": len(scene.reconstruction.points),
         "instances": instances,
         "folder": str(folder),
@@ -61,6 +62,15 @@ def segment_scene(parameters: SegmentParameters) -> dict[str, Any]:
     names = [words.phrases[label] for label in found.label]
     write_found(folder, report, {**_arrays(scene, found), **draw_found(scene, found, names)})
     return report
+
+
+def _lacking(model: TrainedModel, scene: LabelledScene) -> list[str]:
+    if model.description.network.point_channels and scene.features is None:
+        return [
+            "The model was trained with 2D features, which this scene has not: label it with --features and segment "
+            "that for better instances."
+        ]
+    return []
 
 
 def _scene(store: Store, parameters: SegmentParameters) -> tuple[str, LabelledScene]:

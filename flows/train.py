@@ -49,5 +49,6 @@ def train_model(parameters: TrainParameters) -> ModelRow:
             any(row.annotation == "scene" for row in scenes), model, parameters.schedule,
         )  # fmt: skip
         return publish_model(
-            store.url, parameters.model_id, trained, keys_of(scenes), keys_of(held_out), vocabulary, data_digest, model,
+            store.url, parameters.model_id, trained, keys_of(scenes), keys_of(held_out), vocabulary, data_digest,
+            [row.source_digest for row in scenes], model,
         )  # fmt: skip

@@ -44,12 +44,21 @@ def chosen_scenes(store: Store, parameters: TrainParameters) -> tuple[list[Catal
             f"{store.url}: none of {len(rows)} published scenes is what is asked to be held out; `ovseg3r catalog` "
             "lists them with their tags."
         )
-    left_out = {row.scene_id for row in held_out}
-    scenes = [row for row in select(rows, parameters.scenes) if row.scene_id not in left_out]
+    left_out = {row.scene_id for row in held_out} | {row.source_digest for row in held_out}
+    scenes = [
+        row
+        for row in select(rows, parameters.scenes)
+        if not {row.scene_id, row.source_digest} & left_out  # nor the same film under another name
+    ]
     if not scenes:
         raise InputError(
             f"{store.url}: none of {len(rows)} published scenes is left to train on; `ovseg3r catalog` lists them with "
             "their tags."
+        )
+    if not any(row.label_histogram for row in scenes):
+        raise InputError(
+            f"{store.url}: none of the {len(scenes)} scenes to train on names anything; `ovseg3r show` tells what a "
+            "scene holds."
         )
     return scenes, held_out
 

@@ -20,6 +20,9 @@ from storage.store import Store
 from tasks.model_files import SceneKey
 from tasks.progress import announce
 
+JUDGED = InferenceSettings(min_score=0)
+"""The benchmark ranks by score and cuts nowhere."""
+
 Judged = tuple[Int64, PredictedInstances]
 """Truth (N,) as the benchmark codes it, and predictions."""
 
@@ -54,9 +57,8 @@ def judged_scenes(
     encoder: TextEncoder,
     scenes: Sequence[SceneKey],
     classes: Classes,
-    inference: InferenceSettings,
 ) -> Iterator[tuple[str, Judged]]:
-    """Scene by scene, truth and predictions.
+    """Scene by scene, truth and predictions. A class that no scene holds is asked for all the same.
 
     Raises:
         InputError: the truth of a scene is not known, or a scene does not fit the network.
@@ -67,7 +69,7 @@ def judged_scenes(
     for number, key in enumerate(scenes):
         scene = _read(store, key)
         truth = benchmark_truth(_truth(key, scene), classes.ids)
-        found = predict(model.network, about.network, scene_input(scene), text, inference, about.boxes)
+        found = predict(model.network, about.network, scene_input(scene), text, JUDGED, about.boxes)
         announce("evaluate", number + 1, len(scenes))
         yield key.scene_id, (truth, with_classes(found, ids))
 

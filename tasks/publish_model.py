@@ -27,6 +27,7 @@ def publish_model(
     held_out: Sequence[SceneKey],
     vocabulary: Sequence[str],
     data_digest: str,
+    sources: Sequence[str],
     settings: ModelSettings,
 ) -> ModelRow:
     """Publishes the training's files under the model's id and lists it. What is complete already is only listed."""
@@ -35,6 +36,7 @@ def publish_model(
     said = settings.model_dump(mode="json")
     manifest: dict[str, Any] = {
         "settings": said,
+        "sources": sorted(set(sources)),
         "scenes": {scene.scene_id: scene.digest for scene in scenes},
         "held_out": {scene.scene_id: scene.digest for scene in held_out},
         "encoder": trained.summary["encoder"],

@@ -11,7 +11,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.benchmark_summary import BenchmarkSummary
-from ovseg3r_model.network.inference import InferenceSettings
 from ovseg3r_model.network.segmenter import parameters_of
 from ovseg3r_model.network.settings import NetworkSettings
 from ovseg3r_model.text import TextEncoder, build_text_encoder
@@ -119,14 +118,10 @@ def _network(
 def _works(
     dataset: SceneDataset, prepare: Prepare, schedule: ScheduleSettings, training: Training
 ) -> Iterator[list[Work]]:
-    """The work of each step that is left; of several processes each has its own."""
-    chosen, spread = training.settings, training.accelerator
+    """The work of each step that is left."""
+    chosen = training.settings
     together = chosen.optimiser.accumulate
-    numbers = range(
-        training.step * together * spread.num_processes + spread.process_index,
-        chosen.steps * together * spread.num_processes,
-        spread.num_processes,
-    )
+    numbers = range(training.step * together, chosen.steps * together)
     held: list[Work] = []
     for work in scene_batches(dataset, schedule.data, chosen.batch, numbers, prepare):
         held.append(work)
@@ -146,8 +141,6 @@ def _go_on(stages: Stages, digest: str, training: Training, history: History) ->
 
 def _keep(stages: Stages, digest: str, training: Training, history: History) -> None:
     """A checkpoint; those before it go once it is there."""
-    if not training.accelerator.is_main_process:
-        return
     before = [name for name in stages.parts(STAGE, digest) if name.startswith("checkpoint-")]
     name = _CHECKPOINT.format(training.step)
     stages.put_part(STAGE, digest, name, training.checkpoint(history.plain()))
@@ -169,7 +162,7 @@ class _Judge:
         model = load_model(model_files(training.weights(), self._description, vocabulary).__getitem__)
         model = replace(model, network=model.network.to(training.accelerator.device))
         classes = Classes.of(self._names)
-        judged = judged_scenes(self._store, model, self._encoder, self._scenes, classes, InferenceSettings())
+        judged = judged_scenes(self._store, model, self._encoder, self._scenes, classes)
         return summarise((pair for _, pair in judged), classes, {})
 
 

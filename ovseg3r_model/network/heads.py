@@ -26,8 +26,10 @@ class TextClassifier(nn.Module):
     def forward(self, features: Tensor, text: Tensor) -> Tensor:
         """(n,T) logits of features (n,d) for texts (T,C) of unit length."""
         sharpness = self.log_sharpness.exp().clamp(max=MOST_SHARP)
-        cosine: Tensor = F.normalize(self.project(features), dim=1) @ text.T
-        return sharpness * cosine
+        with torch.autocast(features.device.type, enabled=False):  # names may be as near as bfloat16's steps
+            cosine = F.normalize(self.project(features.float()), dim=1) @ text.T
+            logits: Tensor = sharpness * cosine
+        return logits
 
 
 class Heads(nn.Module):

@@ -58,11 +58,12 @@ def instances(predicted: ScenePredictions, scene: SceneInput, settings: Inferenc
     probability = last.classes.float().softmax(dim=1)[:, :-1].cpu()  # (Q,T)
     inside = last.mask.float().sigmoid().cpu()
     taken = inside > 0.5  # (Q,S)
+    query, label = _surest(probability * _quality(inside, taken)[:, None], settings.top)
     if settings.gap is not None:
-        taken = torch.from_numpy(own_pieces(taken.numpy(), neighbours(scene, settings.gap)))
-    quality = (inside * taken).sum(dim=1) / taken.sum(dim=1).clamp(min=1)
-    score, place = torch.topk((probability * quality[:, None]).flatten(), min(settings.top, probability.numel()))
-    query, label = place // probability.shape[1], place % probability.shape[1]
+        taken = torch.from_numpy(own_pieces(taken.numpy(), np.unique(query.numpy()), neighbours(scene, settings.gap)))
+    score = probability[query, label] * _quality(inside, taken)[query]
+    order = torch.argsort(score, descending=True, stable=True)
+    query, label, score = query[order], label[order], score[order]
     size = torch.bincount(scene.superpoint, minlength=taken.shape[1])
     score = matrix_nms(taken[query], label, score, size.float())
     order = torch.argsort(score, descending=True, stable=True)
@@ -74,10 +75,23 @@ def instances(predicted: ScenePredictions, scene: SceneInput, settings: Inferenc
     return Found(mask[kept], label[order][kept], score[order][kept])
 
 
+def _quality(inside: Tensor, taken: Tensor) -> Tensor:
+    """(Q,) the mean of the mask's probabilities (Q,S) over the superpoints that it takes (Q,S)."""
+    return (inside * taken).sum(dim=1) / taken.sum(dim=1).clamp(min=1)
+
+
+def _surest(score: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the largest scores (Q,T)."""
+    place = torch.topk(score.flatten(), min(most, score.numel())).indices
+    return place // max(score.shape[1], 1), place % max(score.shape[1], 1)
+
+
 def matrix_nms(mask: Tensor, label: Tensor, score: Tensor, size: Tensor) -> Tensor:
     """(K,) scores, those of doubles lowered: of masks (K,S) bool over superpoints of ``size`` (S,) points, by falling
     score (SOLOv2's matrix NMS with the linear decay).
     """
+    if not len(mask):
+        return score
     weighted = mask.float()
     common = (weighted * size) @ weighted.T
     area = common.diagonal()
@@ -101,12 +115,12 @@ def neighbours(scene: SceneInput, gap: float) -> Int64:
     return found
 
 
-def own_pieces(taken: Bool, pairs: Int64) -> Bool:
-    """Of masks (S,S) bool, row q that of the query at superpoint q: the piece that q lies in, by the
-    neighbouring pairs (E,2); all of a mask where q is no part of it."""
+def own_pieces(taken: Bool, queries: Int64, pairs: Int64) -> Bool:
+    """Of masks (S,S) bool, row q that of the query at superpoint q: for the ``queries`` the piece that q lies in, by
+    the neighbouring pairs (E,2); all of a mask where q is no part of it."""
     count = taken.shape[1]
     out = taken.copy()
-    for query in range(len(taken)):
+    for query in queries:
         mask = taken[query].copy()
         if not mask[query] or mask.sum() == 1:
             continue
@@ -122,5 +136,8 @@ def _near(box: Tensor, xyz: Tensor, margin: float) -> Tensor:
 
     Open in the paper: "1 + 1.5 times the predicted box".
     """
-    half = box[:, None, 3:] * (1 + margin) / 2
-    return ((xyz[None] - box[:, None, :3]).abs() <= half).all(dim=2)
+    half = box[:, 3:] * (1 + margin) / 2
+    near = torch.ones(len(box), len(xyz), dtype=torch.bool)
+    for k in range(len(box)):  # one after the other: all at once would take (K,N,3) numbers
+        near[k] = ((xyz - box[k, :3]).abs() <= half[k]).all(dim=1)
+    return near

@@ -37,7 +37,8 @@ def vip_losses(
     """The losses of one layer over all views of a scene, and who was matched.
 
     Each part is a mean inside each view (over its matched instances; its queries, weighted; its labelled superpoints),
-    then a mean over the views that hold an instance; boxes: over the matched instances that have one. Zero where there
+    then a mean over the views that have one (an instance of which no superpoint was drawn
+    as a query matches nothing); boxes: over the matched instances that have one. Zero where there
     is nothing to compare.
 
     Args:

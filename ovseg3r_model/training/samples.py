@@ -10,8 +10,8 @@ from ovseg3r_model.network.inputs import SceneInput
 from ovseg3r_model.records import Float16, Float32, LabelledScene, Reconstruction, Reduction
 from ovseg3r_model.supervision.targets import ViewTargets, scene_targets, view_targets
 
-NOMINAL_VOXEL = 0.02
-"""A scene without a known scale is taken as if its fusion grid were so wide, metres: rooms then have rooms' size."""
+NOMINAL_EXTENT = 6.0
+"""A scene without a known scale is taken as if its longest side were so long, metres: a room's size."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,11 @@ def scene_input(scene: LabelledScene) -> SceneInput:
 
 
 def metres_per_unit(reconstruction: Reconstruction) -> float:
-    """What a length of the scene is multiplied by; see :data:`NOMINAL_VOXEL` for scenes without a scale."""
-    return 1.0 if reconstruction.scale_known else NOMINAL_VOXEL / reconstruction.voxel_size
+    """What a length of the scene is multiplied by; see :data:`NOMINAL_EXTENT` for scenes without a scale."""
+    if reconstruction.scale_known:
+        return 1.0
+    low, high = np.percentile(reconstruction.points.xyz, (1, 99), axis=0)  # a few points far out say nothing
+    return NOMINAL_EXTENT / max(float((high - low).max()), 1e-9)
 
 
 def _carried_back(features: Float16, reduction: Reduction | None) -> Float32:

@@ -58,14 +58,14 @@ class TrainSettings(Settings):
     supervision: SupervisionSettings = SupervisionSettings()
 
 
-def uses_cuda(settings: TrainSettings) -> bool:
-    """Whether a training would run on CUDA here."""
-    import torch
+def precision_of(settings: TrainSettings) -> Literal["float32", "bfloat16"]:
+    """What "auto" stands for here.
 
-    return settings.device != "cpu" and torch.cuda.is_available()
+    Raises:
+        InputError: the device cannot be used.
+    """
+    from ovseg3r_model.reconstruction.protocol import torch_device
 
-
-def precision_of(settings: TrainSettings) -> str:
-    """What "auto" stands for here."""
-    automatic = "bfloat16" if uses_cuda(settings) else "float32"
-    return automatic if settings.precision == "auto" else settings.precision
+    if settings.precision != "auto":
+        return settings.precision
+    return "bfloat16" if torch_device(settings.device).startswith("cuda") else "float32"

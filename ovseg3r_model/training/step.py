@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ovseg3r_model.network.inputs import Batch, make_batch
-from ovseg3r_model.network.segmenter import Segmenter
+from ovseg3r_model.network.segmenter import ScenePredictions
 from ovseg3r_model.network.settings import NetworkSettings
 from ovseg3r_model.supervision.pairs import Pairs, make_pairs
 from ovseg3r_model.supervision.predictions import Losses, Matches
@@ -85,10 +85,9 @@ class StepLosses:
     statistics: list[MatchStatistics]
 
 
-def step_losses(network: Segmenter, work: Work, supervision: SupervisionSettings) -> StepLosses:
-    """Sum over the decoder's layers, mean over the scenes (METHOD 3)."""
+def step_losses(predictions: Sequence[ScenePredictions], work: Work, supervision: SupervisionSettings) -> StepLosses:
+    """Of the predictions for the scenes: sum over the decoder's layers, mean over the scenes (METHOD 3)."""
     weights, total, parts, statistics = supervision.weights, [], [], []
-    predictions = network(work.batch, work.queries, work.texts, work.objects)
     for number, scene in enumerate(predictions):
         pairs = work.pairs[number]
         each: list[tuple[Losses, Matches]] = [

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
@@ -19,13 +20,14 @@ from ovseg3r_model.network.pretrained_backbone import load_backbone
 from ovseg3r_model.network.segmenter import Segmenter
 from ovseg3r_model.network.settings import NetworkSettings
 from ovseg3r_model.network.spconv_backend import use_spconv
+from ovseg3r_model.reconstruction.protocol import torch_device
 from ovseg3r_model.supervision.statistics import MatchStatistics
-from ovseg3r_model.training.settings import TrainSettings, precision_of, uses_cuda
+from ovseg3r_model.training.settings import TrainSettings, precision_of
 from ovseg3r_model.training.step import Work, step_losses
 
 logger = logging.getLogger("ovseg3r.train")
 
-_KINDS = ("exp_avg", "exp_avg_sq")
+_KINDS = ("exp_avg", "exp_avg_sq", "step")  # a parameter that had no gradient in some steps has fewer of its own
 _HEADER = "ovseg3r"
 
 
@@ -58,14 +60,20 @@ class Training:
 
     def __init__(self, network: NetworkSettings, settings: TrainSettings) -> None:
         self.settings = settings
-        cuda = uses_cuda(settings)
+        device = torch.device(torch_device(settings.device))
+        cuda = device.type == "cuda"
+        if device.index is not None:
+            torch.cuda.set_device(device)
         mixed = precision_of(settings) == "bfloat16"
+        AcceleratorState._reset_state(True)  # it is the process's: an earlier training may have had other settings
         self.accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if mixed else "no")
         torch.use_deterministic_algorithms(settings.deterministic and cuda)
         model = build_network(network, settings.seed)
         if settings.backbone is not None:
             report = load_backbone(model.backbone, Path(settings.backbone).expanduser())
             logger.info("%d of the backbone's weights are from %s", len(report.loaded), settings.backbone)
+        if settings.convolution == "spconv" and not cuda:
+            raise InputError("spconv trains on CUDA alone; leave model.train.convolution at torch.")
         if settings.convolution == "spconv":
             use_spconv(model.backbone)
         optimiser = torch.optim.AdamW(
@@ -93,8 +101,9 @@ class Training:
         statistics: list[MatchStatistics] = []
         for work in works:
             here = work.to(self.accelerator.device)
-            with self.accelerator.autocast():
-                made = step_losses(self.model, here, self.settings.supervision)
+            with self.accelerator.autocast():  # of the network alone: small differences decide matches and losses
+                predictions = self.model(here.batch, here.queries, here.texts, here.objects)
+            made = step_losses(predictions, here, self.settings.supervision)
             self._check(made.total, work)
             self.accelerator.backward(made.total / len(works))
             losses.append(made.parts | {"total": made.total.detach()})
@@ -137,8 +146,10 @@ class Training:
         kinds = {kind: _part(tensors, kind) for kind in _KINDS}
         for name, parameter in self.network.named_parameters():
             if name in kinds["exp_avg"]:
-                moved = {kind: values[name].to(parameter.device) for kind, values in kinds.items()}
-                self._inner.state[parameter] = moved | {"step": torch.tensor(float(self.step))}
+                self._inner.state[parameter] = {
+                    kind: values[name].to("cpu" if kind == "step" else parameter.device)
+                    for kind, values in kinds.items()
+                }
         return said["notes"]
 
     @property
@@ -190,7 +201,7 @@ def _saved(work: Work) -> bytes:
     """The batch's tensors as safetensors: the network's input by name, the scenes' targets by place and name."""
     parts = {"batch": work.batch} | {f"targets.{place}": targets for place, targets in enumerate(work.targets)}
     tensors = {
-        f"{part}.{name}": value.contiguous()
+        f"{part}.{name}": value.contiguous().clone()  # one scene may be there twice
         for part, record in parts.items()
         for name, value in vars(record).items()
         if isinstance(value, Tensor)

@@ -85,7 +85,7 @@ def test_of_a_mask_in_pieces_the_querys_own_is_kept() -> None:
     taken[0, [0, 1, 2, 3, 4, 5]] = True  # 0 - 1 - 2 hang together, 3 - 4 do, 5 is alone
     taken[1, [0, 2]] = True  # its own superpoint is no part of it
     taken[2, [0, 2]] = True  # 1, that joins them, is not in it
-    kept = own_pieces(taken, pairs)
+    kept = own_pieces(taken, np.arange(6), pairs)
     assert np.flatnonzero(kept[0]).tolist() == [0, 1, 2]
     assert np.flatnonzero(kept[1]).tolist() == [0, 2]
     assert np.flatnonzero(kept[2]).tolist() == [2]

@@ -15,7 +15,7 @@ from ovseg3r_model.network.heads import SMALLEST_STEP
 from ovseg3r_model.network.inputs import SceneInput, make_batch
 from ovseg3r_model.network.segmenter import ScenePredictions, Segmenter, all_superpoints, parameters_of
 from ovseg3r_model.network.settings import SIZES, BackboneSettings, DecoderSettings, NetworkSettings
-from ovseg3r_model.training.samples import NOMINAL_VOXEL, scene_input
+from ovseg3r_model.training.samples import NOMINAL_EXTENT, scene_input
 from tests.unit.stored_scenes import scene as stored_scene
 from tests.unit.training_scenes import made_up
 
@@ -205,7 +205,9 @@ def test_the_papers_size() -> None:
 
 def test_without_a_scale_a_scene_is_as_large_as_a_room() -> None:
     given = stored_scene()
-    unknown = replace(given, reconstruction=replace(given.reconstruction, scale_known=False, voxel_size=0.5))
-    known = replace(given, reconstruction=replace(given.reconstruction, scale_known=True))
-    factor = NOMINAL_VOXEL / 0.5
-    torch.testing.assert_close(scene_input(unknown).xyz, scene_input(known).xyz * factor)
+    for voxel, unit in ((0.5, 1.0), (0.1, 7.0)):  # whatever the unit and the fusion grid
+        points = replace(given.reconstruction.points, xyz=given.reconstruction.points.xyz * unit)
+        unknown = replace(given.reconstruction, points=points, scale_known=False, voxel_size=voxel)
+        xyz = scene_input(replace(given, reconstruction=unknown)).xyz.numpy()
+        low, high = np.percentile(xyz, (1, 99), axis=0)
+        assert (high - low).max() == pytest.approx(NOMINAL_EXTENT, rel=1e-4)
