@@ -11,7 +11,6 @@ from flows.cli_process import errors_for_people, print_json, stopping_soon
 Scenes = Annotated[
     list[str] | None, typer.Option("--scene", help="Scene id, or a glob such as 'kitchen-*'; may be repeated.")
 ]
-ModelId = Annotated[str, typer.Argument(metavar="MODEL", help="Model id, as listed by `ovseg3r models`.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 ... [default: auto].")]
 
 TRAIN = {
@@ -188,38 +187,57 @@ def segment(
 
 
 def evaluate(
-    model: ModelId,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Model id, as listed by `ovseg3r models`.")
+    ] = None,
     scenes: Scenes = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only scenes with this tag; may be repeated.")] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Also ask for these: household, scannet200, or a phrase a line."),
+    ] = None,
     words: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML or JSON: word to ask for instead of a name, by name.")
     ] = None,
     write: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write predictions and truth as the ScanNet benchmark's text.")
     ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Instead of a model: a folder of predictions in the benchmark's text, and ...")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="... the folder of their truth, by ScanNet200's ids.")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also each class.")] = False,
     device: Device = None,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Judge a trained model on scenes whose truth is known: ScanNet's instance AP."""
+    """Judge a trained model on scenes whose truth is known, or files of the ScanNet benchmark: instance AP."""
     with errors_for_people():
         from dataclasses import asdict
 
         from flows.display import progress_shown
         from flows.display_models import show_summary
-        from flows.evaluate_model import evaluate_model
+        from flows.evaluate_model import check_choice, evaluate_files, evaluate_model, learned_from
         from flows.settings import read_config, validated
+        from ovseg3r_model.vocabulary import read_vocabulary
         from storage.selection import SelectionSettings
 
-        selection = validated(SelectionSettings, {"scenes": scenes or (), "tags": tag or ()})
-        asked = {str(name): str(word) for name, word in read_config(words).items()} if words else {}
+        seen: tuple[str, ...] = ()
+        files = check_choice(model, predictions, truth)
         with progress_shown(quiet=as_json):
-            summary = evaluate_model(_open(store), model, selection, asked, device or "auto", write)
+            if files is not None:
+                summary = evaluate_files(*files)
+            else:
+                selection = validated(SelectionSettings, {"scenes": scenes or (), "tags": tag or ()})
+                asked = {str(name): str(word) for name, word in read_config(words).items()} if words else {}
+                more = read_vocabulary(vocabulary).phrases if vocabulary else ()
+                opened = _open(store)
+                summary = evaluate_model(opened, str(model), selection, asked, device or "auto", write, more)
+                seen = learned_from(opened, str(model), selection)
         if as_json:
-            print_json(asdict(summary))
+            print_json({**asdict(summary), "trained_on": seen})
         else:
-            show_summary(summary, per_class)
+            show_summary(summary, per_class, seen)
 
 
 def _nested(places: tuple[str, ...], value: Any) -> dict[str, Any]:

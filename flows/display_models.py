@@ -45,8 +45,15 @@ def show_found(report: dict[str, Any]) -> None:
     out.print(f"All of them, their masks and a picture are in {report['folder']}.")
 
 
-def show_summary(summary: BenchmarkSummary, per_class: bool) -> None:
-    """AP in percent, as the benchmark gives it."""
+def show_summary(summary: BenchmarkSummary, per_class: bool, learned_from: Sequence[str] = ()) -> None:
+    """AP in percent, as the benchmark gives it. learned_from: those of the scenes that the model was trained on."""
+    if learned_from:
+        output().print(
+            f"note: the model was trained on {len(learned_from)} of these scenes ({', '.join(learned_from[:5])}"
+            f"{' ...' if len(learned_from) > 5 else ''}); choose others with --tag or --scene to know how good it is.",
+            highlight=False,
+            soft_wrap=True,
+        )
     table = Table(title=f"Instance AP on {summary.scenes} scenes")
     for name in ("", "AP", "AP50", "AP25", "classes"):
         table.add_column(name, justify="left" if not name else "right")

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ovseg3r_model.benchmark_files import write_predictions, write_truth
-from ovseg3r_model.benchmark_summary import BenchmarkSummary, scannet200_names, scannet200_subsets
+from ovseg3r_model.benchmark_files import read_scenes, write_predictions, write_truth
+from ovseg3r_model.benchmark_summary import BenchmarkSummary, benchmark_summary, scannet200_names, scannet200_subsets
 from ovseg3r_model.errors import InputError
 from storage.catalog import Catalog
+from storage.model_store import ModelStore
 from storage.selection import SelectionSettings, select
 from storage.store import Store
 from tasks.evaluate import Classes, judged_scenes, summarise, true_names
@@ -68,6 +69,36 @@ def evaluate_model(
     except OSError as error:
         raise InputError(f"{write}: cannot be written to ({error.strerror}); name another folder.") from error
     return summarise((pair for _, pair in kept), classes, subsets)
+
+
+def learned_from(store: Store, model_id: str, selection: SelectionSettings) -> tuple[str, ...]:
+    """The selected scenes that the model was trained on, or whose film it was: there, AP says little."""
+    row = find_model(store, model_id)
+    sources = set(ModelStore(store).read(row.model_id, row.digest).manifest["sources"])
+    return tuple(row.scene_id for row in select(Catalog(store).rows(), selection) if row.source_digest in sources)
+
+
+def check_choice(model: str | None, predictions: Path | None, truth: Path | None) -> tuple[Path, Path] | None:
+    """The two folders; None where a model is to be judged.
+
+    Raises:
+        InputError: neither or both are given, or one folder alone.
+    """
+    if (predictions is None) != (truth is None):
+        raise InputError("Predictions and their truth are judged together: give both, --predictions and --truth.")
+    if (model is None) == (predictions is None):
+        raise InputError("Name one thing to judge: a MODEL, or files with --predictions and --truth.")
+    return None if predictions is None or truth is None else (predictions, truth)
+
+
+def evaluate_files(predictions: Path, truth: Path) -> BenchmarkSummary:
+    """AP of the benchmark's own files, over ScanNet200's classes and groups.
+
+    Raises:
+        InputError: a file cannot be read, or is not as the format has it.
+    """
+    names = scannet200_names()
+    return benchmark_summary(read_scenes(predictions, truth, names), names, scannet200_subsets())
 
 
 def _every_class(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:

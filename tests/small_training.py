@@ -78,10 +78,21 @@ def without_truth(made: LabelledScene) -> LabelledScene:
     return without
 
 
-def publish(store: Store, scene_id: str, made: LabelledScene, number: int, *tags: str) -> CatalogRow:
-    """A listed scene under the digest of that number."""
+def publish(
+    store: Store, scene_id: str, made: LabelledScene, number: int, *tags: str, film: str | None = None
+) -> CatalogRow:
+    """A listed scene under the digest of that number, made of a film of its own where none is named."""
     done = SceneStore(store).publish(made, scene_id, digest(number), {"seed": 0, "stages": {}, "software": {}}, {})
-    row = row_of(done, made, source="a test", source_digest="d", timings={}, settings={}, engines={}, tags=tags)
+    row = row_of(
+        done,
+        made,
+        source="a test",
+        source_digest=film or f"film of {scene_id}",
+        timings={},
+        settings={},
+        engines={},
+        tags=tags,
+    )
     Catalog(store).add(row)
     return row
 

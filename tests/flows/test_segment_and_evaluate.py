@@ -198,7 +198,9 @@ def test_another_word_can_be_asked_for(store: Store, tmp_path: Path) -> None:
     assert list(summary.per_class) == sorted(NAMES)
     right = {name: scores.ap50 for name, scores in summary.per_class.items()}
     assert right["café table"] == 1.0
-    assert right["chair"] == right["sofa"] == 0.0
+    usual = {name: scores.ap50 for name, scores in evaluated(store, "hall").per_class.items()}
+    assert usual["chair"] == usual["sofa"] == 1.0
+    assert max(right["chair"], right["sofa"]) < 0.5
     assert summary.class_agnostic == evaluated(store, "hall").class_agnostic
     with pytest.raises(InputError, match="No scene holds 'bed', for which a word is given; they hold: café table,"):
         evaluated(store, "hall", asked={"bed": "cot"})

@@ -14,15 +14,16 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load
 
-from flows.evaluate_model import evaluate_model
+from flows.evaluate_model import evaluate_model, learned_from
 from flows.train import train_model
 from flows.train_settings import TrainParameters
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.records import LabelledScene
 from ovseg3r_model.training.training import Diverged
-from storage.catalog import ModelCatalog
+from storage.catalog import Catalog, ModelCatalog
 from storage.model_rows import ModelRow
 from storage.model_store import ModelStore, PublishedModel
+from storage.parquet_rows import utc_now
 from storage.selection import SelectionSettings
 from storage.store import Store
 from tasks.progress import Progress, listening
@@ -292,3 +293,23 @@ def test_what_cannot_be_trained_is_said(store: Store) -> None:
         assert told in str(error.value)
         assert steps == []
     assert ModelCatalog(store).rows() == []
+
+
+def test_a_held_out_film_is_not_learned_from_under_another_name() -> None:
+    made = Store.open(f"memory://{secrets.token_hex(8)}")
+    publish(made, "attic", viewed(0), 1, "split:train", film="one")
+    publish(made, "again", viewed(1), 2, "split:train", film="two")
+    publish(made, "kitchen", viewed(3), 4, "split:val", film="two")
+    row = train(made, held_out=VAL, train={"steps": 1})
+    manifest = ModelStore(made).read(row.model_id, row.digest).manifest
+    assert list(manifest["scenes"]) == ["attic"]
+    assert manifest["sources"] == ["one"]
+    assert learned_from(made, row.model_id, SelectionSettings()) == ("attic",)
+
+
+def test_scenes_that_name_nothing_cannot_be_learned_from() -> None:
+    made = Store.open(f"memory://{secrets.token_hex(8)}")
+    row = publish(made, "attic", viewed(0), 1)
+    Catalog(made).replace(replace(row, label_histogram={}, tagged_at=utc_now()))
+    with pytest.raises(InputError, match="none of the 1 scenes to train on names anything"):
+        train(made)
