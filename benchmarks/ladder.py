@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -141,27 +142,25 @@ def main() -> None:
             scenes = make_scenes(options.folder, scale.annotated, scale.views, scale.held_out, scale.frames)
     made = time.perf_counter() - start
     console = Console(width=None if Console().is_terminal else 150)
-    found = _all_rungs(options, scale, scenes, console)
-    result = {
+    about = {
         "schema_version": 1,
         "scale": options.scale,
         **vars(scale),
         "kinds": len(KINDS),
         "novel_kinds": sorted(NOVEL),
         "machine": machine(),
-        "seconds": {"scenes": made, "all": time.perf_counter() - start},
-        "rungs": found,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
-    console.print(table_of(found))
-    console.print(f"Written to {options.out} after {result['seconds']['all'] / 60:.0f} min.")
+    for found in _rungs_so_far(options, scale, scenes):
+        seconds = {"scenes": made, "all": time.perf_counter() - start}
+        options.out.write_text(json.dumps({**about, "seconds": seconds, "rungs": found}, indent=1) + "\n")
+        console.print(table_of(found))
+    console.print(f"Written to {options.out} after {(time.perf_counter() - start) / 60:.0f} min.")
 
 
-def _all_rungs(
-    options: argparse.Namespace, scale: Scale, scenes: "LadderScenes", console: Console
-) -> list[dict[str, Any]]:
-    """By rung the figures of each seed; seed by seed, so that a run that is stopped has whole ladders."""
+def _rungs_so_far(options: argparse.Namespace, scale: Scale, scenes: "LadderScenes") -> Iterator[list[dict[str, Any]]]:
+    """After each training, by rung the figures of each seed; seed by seed, so that a run that is stopped has whole
+    ladders."""
     ladder = rungs(scenes)
     figures: dict[str, list[dict[str, float]]] = {rung.name: [] for rung in ladder}
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes to come: two trainings share two cores
@@ -176,23 +175,28 @@ def _all_rungs(
         for future in as_completed(running):
             seed, rung = running[future]
             figures[rung.name].append({"seed": seed, **future.result()})
-            shown = {name: round(value, 1) for name, value in figures[rung.name][-1].items()}
-            console.print(f"{rung.name}: {shown}", highlight=False)
-    return [
-        {"name": rung.name, "paper": rung.paper, "seeds": sorted(figures[rung.name], key=lambda f: f["seed"])}
-        for rung in ladder
-    ]
+            yield [
+                {"name": rung.name, "paper": rung.paper, "seeds": sorted(figures[rung.name], key=lambda f: f["seed"])}
+                for rung in ladder
+                if figures[rung.name]
+            ]
 
 
 def table_of(found: list[dict[str, Any]]) -> Table:
     """Mean and spread (standard deviation) over the seeds, with the paper's figures beside."""
-    table = Table(title=f"Instance AP on held-out rooms, mean ± deviation of {len(found[0]['seeds'])} seeds")
-    for name in ("", *FIGURES, "astray %", "s a training", "paper: mAP", "novel"):
+    table = Table(title="Instance AP on held-out rooms, mean ± deviation over the seeds")
+    for name in ("", "seeds", *FIGURES, "astray %", "s a training", "paper: mAP", "novel"):
         table.add_column(name, justify="left" if not name else "right")
     for rung in found:
         cells = [spread([seed[name] for seed in rung["seeds"]]) for name in (*FIGURES, "astray")]
         paper = [f"{value:.1f}" for value in rung["paper"] or ()] or ["", ""]
-        table.add_row(rung["name"], *cells, f"{mean(seed['seconds'] for seed in rung['seeds']):.0f}", *paper)
+        table.add_row(
+            rung["name"],
+            str(len(rung["seeds"])),
+            *cells,
+            f"{mean(seed['seconds'] for seed in rung['seeds']):.0f}",
+            *paper,
+        )
     return table
 
 
