@@ -18,6 +18,8 @@ def instance_superpoints_reference(
     settings: SuperpointSettings,
 ) -> Int32:
     """As :func:`ovseg3r_model.superpoints.instance_superpoints`, by brute force over all pairs of points."""
+    if settings.cut == "none":
+        return _felzenszwalb(points, _knn(points, settings.neighbours), set(), settings)
     if settings.cut == "contested-last":
         votes = {
             e: _votes_beside(e, points, correspondence, views, mask_ids) for e in _knn(points, settings.neighbours)

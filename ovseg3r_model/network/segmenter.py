@@ -72,7 +72,7 @@ class Segmenter(nn.Module):
         """S3D: (S,d) features of the batch's superpoints."""
         voxels = pool_mean(batch.point, batch.voxel_of_point, batch.pyramid.voxels)
         features = self.backbone(voxels, batch.pyramid)
-        pooled = pool_mean(features[batch.voxel_of_point], batch.superpoint_of_point, len(batch.box))
+        pooled = pool_mean(features.index_select(0, batch.voxel_of_point), batch.superpoint_of_point, len(batch.box))
         out: Tensor = self.to_width(pooled)
         return out
 

@@ -66,7 +66,7 @@ def _candidate_losses(predicted: LayerPredictions, pairs: Pairs) -> _CandidateLo
     view = pairs.instance_view[pairs.candidate_instance]
     softplus_sum, probability_sum = over_view[:, pairs.candidate_query, view]
     place = pairs.candidate_query[pairs.term_candidate] * logits.shape[1] + pairs.term_superpoint
-    inside = logits.flatten()[place]  # (E,)
+    inside = logits.flatten().index_select(0, place)  # (E,)
     count = len(pairs.candidate_instance)
     logit_inside = _sum_by(inside, pairs.term_candidate, count)
     probability_inside = _sum_by(inside.sigmoid(), pairs.term_candidate, count)

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,6 @@ class Training:
         mixed = precision_of(settings) == "bfloat16"
         AcceleratorState._reset_state(True)  # it is the process's: an earlier training may have had other settings
         self.accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if mixed else "no")
-        torch.use_deterministic_algorithms(settings.deterministic and cuda)
         model = build_network(network, settings.seed)
         if settings.backbone is not None:
             report = load_backbone(model.backbone, Path(settings.backbone).expanduser())
@@ -95,6 +95,10 @@ class Training:
         Raises:
             Diverged: the loss is no number, or larger than ``explosion``; the weights are those of the step before.
         """
+        with _deterministic(self.settings.deterministic):
+            return self._run_step(works)
+
+    def _run_step(self, works: Sequence[Work]) -> StepReport:
         self.model.train()
         self._optimiser.zero_grad()
         losses: list[dict[str, Tensor]] = []
@@ -191,6 +195,17 @@ class Training:
             "--learning-rate, or look at these scenes.",
             _saved(work),
         )
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """Inside, sums are taken in one order: also on a CPU, several threads would add to one place as they come."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def _part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:

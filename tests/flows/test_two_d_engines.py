@@ -138,6 +138,7 @@ def test_two_scenes_at_a_time_share_the_weights(
     alone, _ = labelled(parameters(small_rooms["tum"], segment))
     sources = [str(small_rooms["scannet"]), str(small_rooms["tum"])]
     both = parameters(small_rooms["tum"], segment).model_copy(update={"sources": tuple(sources), "workers": 2})
+    caplog.clear()
     with caplog.at_level("INFO", "ovseg3r.segmentation"):
         results = run(both)
     assert [result.status for result in results] == ["published", "published"]

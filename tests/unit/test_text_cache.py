@@ -131,7 +131,7 @@ def _write(folder: Path, first: int) -> None:
 
 
 def test_many_processes_write_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_write, args=(tmp_path, 100 * k)) for k in range(4)]
     for writer in writers:
         writer.start()
