@@ -56,7 +56,7 @@ def run_demo_train(folder: Path, seed: int) -> dict[str, Any]:
     rooms = [seed + number for number in range(ROOMS + 1)]
     films = [filmed(folder / "rooms", room, VIEWS) for room in rooms]
     store = str(folder / "store")
-    filmed = time.perf_counter()
+    all_filmed = time.perf_counter()
     labelled = [
         _only(generate_labels.run(_labelling(film, store, room))) for film, room in zip(films, rooms, strict=True)
     ]
@@ -95,8 +95,8 @@ def run_demo_train(folder: Path, seed: int) -> dict[str, Any]:
         "found": found["instances"],
         "pictures": [str(folder / "pictures" / name) for name in ("found.png", "cloud.png")] + [drawn],
         "seconds": {
-            "film": filmed - start,
-            "label": done - filmed,
+            "film": all_filmed - start,
+            "label": done - all_filmed,
             "train": trained - done,
             "total": time.perf_counter() - start,
         },
