@@ -35,6 +35,8 @@ from ovseg3r_model.training.schedule import ScheduleSettings
 from storage.scene_store import SceneStore
 from storage.selection import SelectionSettings
 from storage.store import Store
+from tasks.evaluate import true_names
+from tasks.model_files import SceneKey
 from tasks.progress import announce, of_scene
 
 ROOMS = 6
@@ -73,7 +75,9 @@ def run_demo_train(folder: Path, seed: int) -> dict[str, Any]:
     )
     trained = time.perf_counter()
     opened = Store.open(store)
-    synonyms = _synonyms(rooms[-1], {name for result in learned for name in _histogram(result)})
+    key = SceneKey(judge_by.scene_id, "" if judge_by.row is None else judge_by.row.digest)
+    seen = set(true_names(opened, [key]))  # what the walk through the room has shown
+    synonyms = _synonyms(rooms[-1], seen & {name for result in learned for name in _histogram(result)})
     chosen = SelectionSettings(scenes=(judge_by.scene_id,))
     scores = {
         words: _scores(evaluate_model(opened, MODEL, chosen, asked, "auto", None), synonyms)
