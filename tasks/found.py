@@ -15,7 +15,7 @@ from ovseg3r_model.training.predict import predict
 from ovseg3r_model.training.samples import scene_input
 from tasks.progress import announce
 
-SURE = 0.3
+SURE = 0.15
 """Less sure instances are not drawn: a picture of all hides those that matter."""
 _LEGEND = 24  # most names written
 
