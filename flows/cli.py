@@ -304,6 +304,7 @@ def _open(store: str | None, create: bool = False) -> Any:
 
 def _parameters(context: typer.Context, config: Path | None) -> Any:
     """What the configuration and, over it, the options say."""
-    from flows.settings import checked, merged, read_config
+    from flows.settings import checked, read_config
+    from ovseg3r_model.settings import merged
 
     return checked(merged(read_config(config) if config else {}, options.given(context, options.LABEL)))

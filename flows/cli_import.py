@@ -47,7 +47,8 @@ def import_scenes(
     """
     with errors_for_people():
         from flows.import_settings import ImportParameters, name_annotated
-        from flows.settings import merged, read_config, validated
+        from flows.settings import read_config, validated
+        from ovseg3r_model.settings import merged
         from storage.store import Store as OpenStore
 
         given = options.given(context, PLACES)

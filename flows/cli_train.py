@@ -89,8 +89,9 @@ def train(
     done again. Exit code 2 for bad input.
     """
     with errors_for_people():
-        from flows.settings import merged, read_config, validated
+        from flows.settings import read_config, validated
         from flows.train_settings import TrainParameters
+        from ovseg3r_model.settings import merged
 
         given = options.given(context, TRAIN)
         for off, places in ((no_vip, ("model", "train", "supervision", "vip")), (no_features, ("model", "features"))):

@@ -88,15 +88,6 @@ def validated(model: type[Model], values: dict[str, object], prefix: str = "") -
         ) from error
 
 
-def merged(base: dict[str, object], over: dict[str, object]) -> dict[str, object]:
-    """``base`` with the values of ``over`` put over it, mapping by mapping."""
-    out = dict(base)
-    for name, value in over.items():
-        old = out.get(name)
-        out[name] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return out
-
-
 def name_scenes(parameters: LabelParameters) -> list[tuple[str, str]]:
     """(source, scene id) of every source, absolute and checked.
 

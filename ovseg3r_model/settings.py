@@ -4,7 +4,8 @@ All models are frozen and refuse unknown names. The flow's parameter model is bu
 the command line and Prefect's form speak of the same values.
 """
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -286,3 +287,12 @@ class ReferenceSettings(Settings):
     depth_intrinsics: Pinhole | None = Field(
         None, description="fx, fy, cx, cy of its depth camera, instead of the recording's."
     )
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``over`` put over it, mapping by mapping; a model stands for itself."""
+    out = dict(base)
+    for name, value in over.items():
+        old = out.get(name)
+        out[name] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return out

@@ -18,8 +18,9 @@ from storage.names import SHORT, check_digest
 class Row(Protocol):
     """A frozen dataclass with fields of text, numbers, truth values, ``tuple[str, ...]`` and ``dict[str, ...]``.
 
-    id, digest: what the row is about; one thing may have many digests. listed_at: the newest of an id is told by it.
-    written_at: of two rows about one id and digest the one written later counts. Times are as ``utc_now`` writes them.
+    id, digest: what the row is about; one thing may have many digests. uri: where its data lies. listed_at: the newest
+    of an id is told by it. written_at: of two rows about one id and digest the one written later counts. Times are as
+    ``utc_now`` writes them.
     """
 
     __dataclass_fields__: ClassVar[dict[str, DataclassField[Any]]]
@@ -29,6 +30,9 @@ class Row(Protocol):
 
     @property
     def digest(self) -> str: ...
+
+    @property
+    def uri(self) -> str: ...
 
     @property
     def listed_at(self) -> str: ...

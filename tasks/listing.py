@@ -9,8 +9,10 @@ from importlib.metadata import version
 from ovseg3r_model.records import LabelledScene
 from storage.catalog import Catalog
 from storage.catalog_rows import CatalogRow, row_of
+from storage.parquet_rows import AnyRow
 from storage.scene_store import SceneStore
 from storage.store import Store
+from storage.table import Table
 from tasks.plan import Plan
 
 _VERSIONED = (
@@ -63,17 +65,20 @@ def publish_and_list(
         engines=origin.engines,
         tags=origin.tags,
     )
-    _list(Catalog(store), row)
+    list_row(Catalog(store), row)
     return row
 
 
-def _list(catalog: Catalog, row: CatalogRow) -> None:
-    """Adds the row; one that an earlier publishing left is replaced when the data it names was lost and made again."""
-    if catalog.add(row):
-        return
-    listed = [r for r in catalog.rows(latest_only=False) if (r.scene_id, r.digest) == (row.scene_id, row.digest)]
-    if listed and listed[0].uri != row.uri:
-        catalog.replace(row)
+def list_row(table: Table[AnyRow], row: AnyRow) -> AnyRow:
+    """Adds the row, and gives the one that is listed: the one that is there already, unless the data it names was lost
+    and made again."""
+    if table.add(row):
+        return row
+    known = next((r for r in table.rows(latest_only=False) if (r.id, r.digest) == (row.id, row.digest)), row)
+    if known.uri == row.uri:
+        return known
+    table.replace(row)
+    return row
 
 
 def software() -> dict[str, str]:

@@ -14,7 +14,7 @@ from storage.model_store import ModelStore
 from storage.parquet_rows import utc_now
 from storage.stages import StageRef
 from storage.store import Store
-from tasks.listing import software
+from tasks.listing import list_row, software
 from tasks.model_files import SceneKey
 
 
@@ -61,15 +61,4 @@ def publish_model(
         bytes=published.total_bytes,
         settings=canonical_json(said).decode(),
     )
-    return _listed(ModelCatalog(store), row)
-
-
-def _listed(catalog: ModelCatalog, row: ModelRow) -> ModelRow:
-    """Adds the row; the one that is there already stays, unless the files it names were lost and made again."""
-    if catalog.add(row):
-        return row
-    known = next(r for r in catalog.rows(latest_only=False) if (r.id, r.digest) == (row.id, row.digest))
-    if known.uri == row.uri:
-        return known
-    catalog.replace(row)
-    return row
+    return list_row(ModelCatalog(store), row)

@@ -4,7 +4,6 @@ S superpoints, V views, G instances, P pairs of a view and a superpoint that it 
 superpoint that belongs to it. A scene-level annotation is one view that sees everything.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,16 +65,22 @@ def view_targets(
     )  # an id belongs to one view, so that a pair's ids are all of its view
     place, number = np.divmod(with_id, len(instances) + 1)
     kept = (number > 0) & (2 * count > total[place])
-    return _targets(
-        superpoints,
-        views,
-        (seen // max(superpoints, 1), seen % max(superpoints, 1)),
-        (number[kept] - 1, seen[place[kept]] % max(superpoints, 1)),
-        instances.view.astype(np.int64),
-        instances.label.astype(np.int64),
-        np.full((len(instances), 6), np.nan, np.float32),
-        instances.label_names,
-        *_truths(correspondence, observation, superpoint, len(instances), superpoints, truth),
+    of_superpoint, of_instance = _truths(correspondence, observation, superpoint, len(instances), superpoints, truth)
+    return _settled(
+        ViewTargets(
+            superpoints=superpoints,
+            views=views,
+            visible_view=_tensor(seen // max(superpoints, 1)),
+            visible_superpoint=_tensor(seen % max(superpoints, 1)),
+            instance_view=_tensor(instances.view),
+            instance_label=_tensor(instances.label),
+            member_instance=_tensor(number[kept] - 1),
+            member_superpoint=_tensor(seen[place[kept]] % max(superpoints, 1)),
+            box=torch.full((len(instances), 6), torch.nan),
+            names=instances.label_names,
+            true_of_superpoint=_tensor(of_superpoint),
+            true_of_instance=_tensor(of_instance),
+        )
     )
 
 
@@ -91,17 +96,21 @@ def scene_targets(xyz: Float32, superpoint: Int32, truth: SceneTruth) -> ViewTar
     kept = (number > 0) & (2 * count > total[of_superpoint])
     names = tuple(dict.fromkeys(truth.names))
     index = {name: k for k, name in enumerate(names)}
-    return _targets(
-        superpoints,
-        1,
-        (np.zeros(superpoints, np.int64), np.arange(superpoints)),
-        (number[kept] - 1, of_superpoint[kept]),
-        np.zeros(known, np.int64),
-        np.array([index[name] for name in truth.names], np.int64),
-        _boxes(xyz, truth.instance, known),
-        names,
-        _commonest(superpoint, truth.instance, superpoints),
-        np.arange(1, known + 1),
+    return _settled(
+        ViewTargets(
+            superpoints=superpoints,
+            views=1,
+            visible_view=torch.zeros(superpoints, dtype=torch.int64),
+            visible_superpoint=torch.arange(superpoints),
+            instance_view=torch.zeros(known, dtype=torch.int64),
+            instance_label=torch.tensor([index[name] for name in truth.names], dtype=torch.int64),
+            member_instance=_tensor(number[kept] - 1),
+            member_superpoint=_tensor(of_superpoint[kept]),
+            box=torch.from_numpy(_boxes(xyz, truth.instance, known)),
+            names=names,
+            true_of_superpoint=_tensor(_commonest(superpoint, truth.instance, superpoints)),
+            true_of_instance=torch.arange(1, known + 1),
+        )
     )
 
 
@@ -155,17 +164,19 @@ def restricted(targets: ViewTargets, superpoints: Tensor, views: Tensor) -> View
     before = torch.bincount(targets.member_instance, minlength=targets.instances)
     after = torch.bincount(targets.member_instance[kept], minlength=targets.instances)
     box = torch.where((after == before)[:, None], targets.box, torch.nan)
-    return _of_tensors(
-        len(superpoints),
-        len(views),
-        (new_view[targets.visible_view[seen]], new_superpoint[targets.visible_superpoint[seen]]),
-        (targets.member_instance[kept], new_superpoint[targets.member_superpoint[kept]]),
-        new_view[targets.instance_view].clamp(min=0),
-        targets.instance_label,
-        box,
-        targets.names,
-        targets.true_of_superpoint[superpoints],
-        targets.true_of_instance,
+    return _settled(
+        replace(
+            targets,
+            superpoints=len(superpoints),
+            views=len(views),
+            visible_view=new_view[targets.visible_view[seen]],
+            visible_superpoint=new_superpoint[targets.visible_superpoint[seen]],
+            instance_view=new_view[targets.instance_view],
+            member_instance=targets.member_instance[kept],
+            member_superpoint=new_superpoint[targets.member_superpoint[kept]],
+            box=box,
+            true_of_superpoint=targets.true_of_superpoint[superpoints],
+        )
     )
 
 
@@ -176,65 +187,25 @@ def _renumbering(kept: Tensor, total: int) -> Tensor:
     return new
 
 
-def _targets(
-    superpoints: int,
-    views: int,
-    visible: tuple[Int64, Int64],
-    members: tuple[Int64, Int64],
-    instance_view: Int64,
-    instance_label: Int64,
-    box: Float32,
-    names: Sequence[str],
-    true_of_superpoint: Int64,
-    true_of_instance: Int64,
-) -> ViewTargets:
-    def tensor(values: Int64) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values, np.int64))
-
-    return _of_tensors(
-        superpoints,
-        views,
-        (tensor(visible[0]), tensor(visible[1])),
-        (tensor(members[0]), tensor(members[1])),
-        tensor(instance_view),
-        tensor(instance_label),
-        torch.from_numpy(box),
-        tuple(names),
-        tensor(true_of_superpoint),
-        tensor(true_of_instance),
-    )
-
-
-def _of_tensors(
-    superpoints: int,
-    views: int,
-    visible: tuple[Tensor, Tensor],
-    members: tuple[Tensor, Tensor],
-    instance_view: Tensor,
-    instance_label: Tensor,
-    box: Tensor,
-    names: tuple[str, ...],
-    true_of_superpoint: Tensor,
-    true_of_instance: Tensor,
-) -> ViewTargets:
+def _settled(targets: ViewTargets) -> ViewTargets:
     """Instances without a member go, names that no instance has too; members in order of (instance, superpoint)."""
-    instance, of_member = torch.unique(members[0], return_inverse=True)
-    order = torch.argsort(of_member * max(superpoints, 1) + members[1])
-    label, renamed = torch.unique(instance_label[instance], return_inverse=True)
-    return ViewTargets(
-        superpoints=superpoints,
-        views=views,
-        visible_view=visible[0],
-        visible_superpoint=visible[1],
-        instance_view=instance_view[instance],
+    instance, of_member = torch.unique(targets.member_instance, return_inverse=True)
+    order = torch.argsort(of_member * max(targets.superpoints, 1) + targets.member_superpoint)
+    label, renamed = torch.unique(targets.instance_label[instance], return_inverse=True)
+    return replace(
+        targets,
+        instance_view=targets.instance_view[instance],
         instance_label=renamed,
         member_instance=of_member[order],
-        member_superpoint=members[1][order],
-        box=box[instance],
-        names=tuple(names[k] for k in label.tolist()),
-        true_of_superpoint=true_of_superpoint,
-        true_of_instance=true_of_instance[instance],
+        member_superpoint=targets.member_superpoint[order],
+        box=targets.box[instance],
+        names=tuple(targets.names[k] for k in label.tolist()),
+        true_of_instance=targets.true_of_instance[instance],
     )
+
+
+def _tensor(values: NDArray[np.integer]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.int64))
 
 
 def _boxes(xyz: Float32, instance: Int32, count: int) -> Float32:

@@ -1,12 +1,11 @@
 """All that decides a model besides the scenes, and what the named sizes stand for."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from ovseg3r_model.network.settings import SIZES, NetworkSettings, Size
-from ovseg3r_model.settings import Settings
+from ovseg3r_model.settings import Settings, merged
 from ovseg3r_model.text.settings import TextSettings
 from ovseg3r_model.training.data_settings import AugmentSettings
 from ovseg3r_model.training.settings import TrainSettings
@@ -34,13 +33,4 @@ class ModelSettings(Settings):
         size = values.get("size", "base") if isinstance(values, dict) else None
         if size not in SIZES:
             return values
-        return _over({"network": SIZES[size].model_dump()} | _PRESETS[size], values)
-
-
-def _over(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with ``values`` put over it, mapping by mapping; a settings model stands for itself."""
-    out = dict(base)
-    for name, value in values.items():
-        old = out.get(name)
-        out[name] = _over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return out
+        return merged({"network": SIZES[size].model_dump()} | _PRESETS[size], values)
