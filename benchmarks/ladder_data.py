@@ -30,7 +30,8 @@ from storage.store import Store
 from tasks.model_files import SceneKey
 
 VOXEL = 0.04
-"""Of all of the ladder's scenes with a scale, metres."""
+"""Of all of the ladder's scenes, metres."""
+VIDEO = "video.mp4"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def make_scenes(folder: Path, annotated: int, views: int, held_out: int, frames:
         annotated=tuple(_base_alone(store, key) for key in _labelled(store, full, "whole", "recording", ibsp)),
         views=_labelled(store, labelled, "views", "recording", ibsp),
         geometry=_labelled(store, labelled, "geometry", "recording", none),
-        video=_labelled(store, labelled, "video", "video.mp4", ibsp),
+        video=_labelled(store, labelled, "video", VIDEO, ibsp),
         held_out=_labelled(store, kept, "held-out", "recording", ibsp),
         held_out_geometry=_labelled(store, kept, "held-out-geometry", "recording", none),
     )
@@ -72,7 +73,9 @@ def _labelled(
     for film in films:
         pipeline = PipelineSettings(
             ingest=IngestSettings(),
-            reconstruct=ReconstructSettings(voxel=None if source.endswith(".mp4") else VOXEL),
+            reconstruct=ReconstructSettings(
+                voxel=VOXEL, scale_from=f"positions:{_track(film)}" if source == VIDEO else None
+            ),
             segment=SegmentSettings(
                 engine="simulated",
                 simulated=SimulatedSettings(truth=str(film), errors=MASK_ERRORS),
@@ -84,6 +87,15 @@ def _labelled(
         given = LabelParameters(sources=(str(film / source),), store=store.url, scene_id=scene_id, pipeline=pipeline)
         keys += _keys(generate_labels.run(given))
     return tuple(keys)
+
+
+def _track(film: Path) -> Path:
+    """Where the camera was, as a robot's odometry says: it settles what pictures leave open, the scale."""
+    track = film / "track.csv"
+    poses = [(path.name.split(".")[0], np.loadtxt(path)) for path in sorted((film / "recording").glob("*.pose.txt"))]
+    lines = (f"{name},{pose[0, 3]:.6f},{pose[1, 3]:.6f},{pose[2, 3]:.6f}\n" for name, pose in poses)
+    track.write_text("name,x,y,z\n" + "".join(lines))
+    return track
 
 
 def _keys(results: Iterable[SceneResult]) -> tuple[SceneKey, ...]:
