@@ -26,6 +26,7 @@ from benchmarks.segmenting import overlap_rows, segmentation_memory_rows, segmen
 from benchmarks.storing import storage_rows
 from benchmarks.training_steps import training_rows
 from benchmarks.videos import VideoRow, spread, video_rows, video_speed_rows
+from benchmarks.whole_network import whole_rows
 from flows.demo import MASK_ERRORS
 
 DEPTH_NOISE = 0.0015
@@ -41,7 +42,7 @@ SPEED: dict[str, Callable[[bool], list[Row]]] = {
     "storage": storage_rows,
     "video": video_speed_rows,
     "evaluation": evaluation_rows,
-    "network": network_rows,
+    "network": lambda quick: [*network_rows(quick), *whole_rows(quick)],
     "training": training_rows,
     "segmentation": lambda quick: [*overlap_rows(quick), *segmentation_memory_rows(quick), *segmentation_rows(quick)],
 }

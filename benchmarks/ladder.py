@@ -1,8 +1,9 @@
 """``python -m benchmarks.ladder``: what each part of the method is worth, on rooms (METHOD 4's ablation).
 
 Rooms are filmed and go through the real line; base kinds are named in the scene-level rooms, novel kinds (one in
-three, and no relatives of the others) only by the 2D masks of the reconstructed rooms. For each rung a tiny network is trained on each seed and judged
-on rooms that none has seen. A run that was stopped goes on where it was. docs/ladder.md says what the rungs are.
+three, no relatives of the others) only by the 2D masks of the reconstructed rooms. For each rung a tiny network is
+trained on each seed and judged on rooms that none has seen. A run that was stopped goes on where it was.
+docs/ladder.md says what the rungs are.
 """
 
 import argparse

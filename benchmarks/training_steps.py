@@ -37,12 +37,12 @@ CELL = 0.175
 def training_rows(quick: bool) -> list[Row]:
     """Rows of item "training": the seconds are p50, the value p90 in milliseconds, the baseline p50."""
     points, views, runs = (4_000, 12, 3) if quick else (150_000, 100, 12)
-    scene = _in_cells(wavy_scene(points, views))
+    scene = in_cells(wavy_scene(points, views))
     cuda = torch.cuda.is_available()
     device, size = torch.device("cuda" if cuda else "cpu"), "base" if cuda else "tiny"
     network = SIZES[size].model_copy(update={"text_channels": CHANNELS})
     sample = training_scene("wavy", scene)
-    prepare = Prepare(network, TrainSettings(batch=1, queries=QuerySettings(least=1.0)), _pool(sample.targets.names))
+    prepare = Prepare(network, TrainSettings(batch=1, queries=QuerySettings(least=1.0)), pool_of(sample.targets.names))
     work = prepare(0, [sample])
     model = build_network(network).to(device).train()
     where = (
@@ -66,14 +66,14 @@ def _of_a_step(model: Segmenter, work: Work, runs: int, device: torch.device) ->
     weights = LossWeights()
     for run in range(runs + 1):
         model.zero_grad()
-        marks = [_now(device)]
+        marks = [now(device)]
         (scene,) = model(work.batch, work.queries, work.texts, work.objects)
-        marks.append(_now(device))
+        marks.append(now(device))
         losses = [vip_losses(layer, scene.semantic, work.pairs[0], weights, 0.1)[0] for layer in scene.layers]
         total = torch.stack([weighted(each, weights) for each in losses]).sum()
-        marks.append(_now(device))
+        marks.append(now(device))
         total.backward()
-        marks.append(_now(device))
+        marks.append(now(device))
         if run:
             for name, start, end in zip(names, marks, marks[1:], strict=False):
                 found[name].append(end - start)
@@ -82,10 +82,10 @@ def _of_a_step(model: Segmenter, work: Work, runs: int, device: torch.device) ->
 
 def _beside_reference(network: NetworkSettings, quick: bool) -> Row:
     """VIP of one layer beside loops over views and instances, on a scene that these can manage."""
-    scene = _in_cells(wavy_scene(1_500 if quick else 8_000, 12))
+    scene = in_cells(wavy_scene(1_500 if quick else 8_000, 12))
     sample = training_scene("small", scene)
     settings = TrainSettings(batch=1, queries=QuerySettings(least=1.0))
-    work = Prepare(network, settings, _pool(sample.targets.names))(0, [sample])
+    work = Prepare(network, settings, pool_of(sample.targets.names))(0, [sample])
     with torch.no_grad():
         (made,) = build_network(network)(work.batch, work.queries, work.texts, work.objects)
     layer, label_of_name, weights = made.layers[-1], torch.arange(len(sample.targets.names)), LossWeights()
@@ -116,13 +116,13 @@ def _times(call: Callable[[], object], runs: int, device: torch.device, warm: bo
         call()
     out = []
     for _ in range(runs):
-        start = _now(device)
+        start = now(device)
         call()
-        out.append(_now(device) - start)
+        out.append(now(device) - start)
     return out
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -149,7 +149,7 @@ class _Same:
         return self._image
 
 
-def _in_cells(scene: LabelledScene) -> LabelledScene:
+def in_cells(scene: LabelledScene) -> LabelledScene:
     """With squares of the floor as superpoints: some 2,000 on 150k points."""
     cell = np.floor(scene.reconstruction.points.xyz[:, :2] / CELL).astype(np.int64)
     _, ids = np.unique(cell, axis=0, return_inverse=True)
@@ -163,7 +163,7 @@ def _grouped(scene: LabelledScene) -> object:
     )
 
 
-def _pool(names: tuple[str, ...]) -> LabelPool:
+def pool_of(names: tuple[str, ...]) -> LabelPool:
     """Random unit vectors for the scene's names and others."""
     all_names = [*names, *(f"other {k}" for k in range(NAMES))]
     vectors = np.random.default_rng(0).normal(size=(len(all_names), CHANNELS)).astype(np.float32)
