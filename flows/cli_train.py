@@ -32,6 +32,7 @@ TRAIN = {
     "batch": "model.train.batch",
     "learning_rate": "model.train.optimiser.learning_rate",
     "device": "model.train.device",
+    "processes": "model.train.processes",
     "backbone": "model.train.backbone",
     "seed": "model.train.seed",
     "workers": "schedule.data.workers",
@@ -57,6 +58,10 @@ def train(
     ] = None,
     published_after: Annotated[str | None, typer.Option(help="Date or time, UTC.")] = None,
     published_before: Annotated[str | None, typer.Option(help="Date or time, UTC.")] = None,
+    min_quality: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Only scenes whose quality figure is so high; may be repeated."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many scenes.")] = None,
     held_out_scene: Annotated[
         list[str] | None, typer.Option(help="Scene with truth to evaluate on, or a glob; may be repeated.")
@@ -78,6 +83,9 @@ def train(
         str | None, typer.Option(metavar="FILE", help="Mask3D's or SegDINO3D's backbone weights to start from.")
     ] = None,
     device: Device = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that share each batch, one GPU each [default: 1].")
+    ] = None,
     seed: options.Seed = None,
     config: options.Config = None,
     store: options.Store = None,
@@ -97,6 +105,8 @@ def train(
         for off, places in ((no_vip, ("model", "train", "supervision", "vip")), (no_features, ("model", "features"))):
             if off:
                 given = merged(given, _nested(places, False))
+        if min_quality:
+            given = merged(given, _nested(("scenes", "min_quality"), _figures(min_quality)))
         parameters = validated(TrainParameters, merged(read_config(config) if config else {}, given))
         opened = _open(parameters.store)
         from flows.train_settings import chosen_scenes
@@ -239,6 +249,23 @@ def evaluate(
             print_json({**asdict(summary), "trained_on": seen})
         else:
             show_summary(summary, per_class, seen)
+
+
+def _figures(given: list[str]) -> dict[str, float]:
+    """The values by name. Raises InputError for what is not NAME=VALUE."""
+    from ovseg3r_model.errors import InputError
+
+    out = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            out[name.strip()] = float(value)
+        except ValueError as error:
+            raise InputError(
+                f"--min-quality takes NAME=VALUE, such as labelled_share=0.2, not {text}; `ovseg3r show SCENE --json` "
+                "lists the names."
+            ) from error
+    return out
 
 
 def _nested(places: tuple[str, ...], value: Any) -> dict[str, Any]:

@@ -94,22 +94,29 @@ class SceneDataset(Dataset[TrainingScene]):
 
 
 def scene_batches(
-    dataset: SceneDataset, settings: DataSettings, batch: int, numbers: range, collate: Collate[T]
+    dataset: SceneDataset,
+    settings: DataSettings,
+    batch: int,
+    numbers: range,
+    collate: Collate[T],
+    places: range | None = None,
 ) -> Iterator[T]:
     """``collate`` of each batch in ``numbers``, made in worker processes some batches ahead.
 
     The batches divide one endless row of epochs, each a permutation of the scenes: batch k has the ``batch`` scenes
     from place ``k * batch`` on. So a training goes on at batch k without reading what came before, whatever
-    ``settings`` say, and of P processes the p-th takes ``range(p, end, P)``. What cannot be read, or is refused by
-    ``collate``, is an InputError when its batch is asked for.
+    ``settings`` say. What cannot be read, or is refused by ``collate``, is an InputError when its batch is asked for.
+
+    Args:
+        places: of each batch only the scenes at these places, for one of several processes; without it all.
 
     Raises:
         InputError: workers are asked for, and the store is this process's memory.
     """
-    if settings.workers and dataset.store_url.startswith("memory://"):
-        raise InputError(f"{dataset.store_url}: other processes cannot read this store; take workers 0 or a folder.")
+    if settings.workers:
+        check_readable_elsewhere(dataset.store_url)
     loader: DataLoader[T | _Refused] = DataLoader(
-        _Batches(dataset, batch, collate),
+        _Batches(dataset, batch, places or range(batch), collate),
         batch_size=None,
         sampler=numbers,
         collate_fn=_as_it_is,
@@ -122,9 +129,12 @@ def scene_batches(
     return _taken(loader)
 
 
-def plain_list(number: int, scenes: list[TrainingScene]) -> list[TrainingScene]:
-    """A ``collate`` that leaves the scenes as they are."""
-    return scenes
+def check_readable_elsewhere(store_url: str) -> None:
+    """Raises InputError: the store is this process's memory."""
+    if store_url.startswith("memory://"):
+        raise InputError(
+            f"{store_url}: other processes cannot read this store; take workers 0 and one process, or a folder."
+        )
 
 
 def _context() -> Any:
@@ -161,12 +171,13 @@ class _Batches(Dataset[T | _Refused], Generic[T]):
 
     dataset: SceneDataset
     batch: int
+    places: range
     collate: Collate[T]
 
     def __getitem__(self, number: int) -> T | _Refused:
         first, scenes = number * self.batch, len(self.dataset)
         try:
-            places = [divmod(place, scenes) for place in range(first, first + self.batch)]
+            places = [divmod(first + place, scenes) for place in self.places]
             orders = {epoch: self.dataset.order(epoch) for epoch in {epoch for epoch, _ in places}}
             return self.collate(number, [self.dataset[epoch, int(orders[epoch][k])] for epoch, k in places])
         except InputError as error:

@@ -3,30 +3,35 @@ from the last checkpoint and ends with the same weights."""
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import torch
 from prefect import task
-from prefect.cache_policies import NO_CACHE
+from safetensors.torch import load as load_tensors
 
 from ovseg3r_model.benchmark_summary import BenchmarkSummary
-from ovseg3r_model.network.segmenter import parameters_of
 from ovseg3r_model.network.settings import NetworkSettings
+from ovseg3r_model.reconstruction.protocol import torch_device
 from ovseg3r_model.text import TextEncoder, build_text_encoder
 from ovseg3r_model.training.labels import LabelPool
 from ovseg3r_model.training.model import ModelDescription, load_model, model_files
 from ovseg3r_model.training.model_settings import ModelSettings
+from ovseg3r_model.training.processes import Alone, Together, team
 from ovseg3r_model.training.schedule import ScheduleSettings
-from ovseg3r_model.training.step import Prepare, Work
-from ovseg3r_model.training.training import Diverged, Training
+from ovseg3r_model.training.training import Diverged, StepReport, agreed
 from storage.stages import Attempt, StageRef, Stages
 from storage.store import Store
 from tasks.evaluate import Classes, judged_scenes, summarise, true_names
 from tasks.model_files import SceneKey, feature_channels
 from tasks.progress import announce
-from tasks.scene_dataset import SceneDataset, scene_batches
+from tasks.retrying import STAGE_OPTIONS
+from tasks.scene_dataset import SceneDataset, check_readable_elsewhere
 from tasks.stage import run_stage
+from tasks.trainer import Trainer
 from tasks.training_files import CURVES, HISTORY, METRICS
 from tasks.training_history import History
 
@@ -36,10 +41,12 @@ STAGE = "train"
 VERSION = 1
 """Raised by hand whenever the same scenes and settings would give other weights."""
 
+Trainers = Alone[Trainer] | Together[Trainer]
+
 _CHECKPOINT = "checkpoint-{:08d}.safetensors"
 
 
-@task(name="train", cache_policy=NO_CACHE, persist_result=False)
+@task(name="train", **STAGE_OPTIONS)
 def train(
     store_url: str,
     digest: str,
@@ -65,45 +72,42 @@ def train(
     def work(stages: Stages, attempt: Attempt) -> dict[str, Any]:
         encoder = build_text_encoder(settings.text)
         network = _network(stages.store, scenes, settings, encoder)
-        training = Training(network, settings.train)
-        history = History(schedule)
-        _go_on(stages, digest, training, history)
+        a_step = settings.train.batch * settings.train.optimiser.accumulate  # scenes
+        history = History(schedule, len(scenes) // a_step)
         description = ModelDescription(network, settings.text, encoder.name, boxes)
-        judge = _Judge(stages.store, encoder, held_out, description)
+        device = torch.device(torch_device(settings.train.device))
+        judge = _Judge(stages.store, encoder, held_out, description, device)
         pool = LabelPool(dict(zip(vocabulary, encoder.encode(vocabulary), strict=True)))
-        prepare = Prepare(network, settings.train, pool)
         dataset = SceneDataset(
             store_url, [(s.scene_id, s.digest) for s in scenes], settings.augment, settings.train.seed,
             schedule.data.cache,
         )  # fmt: skip
-        try:
-            for works in _works(dataset, prepare, schedule, training):
-                history.add(training.run_step(works))
-                last = training.step == settings.train.steps
-                if held_out and (last or (schedule.evaluate_every and training.step % schedule.evaluate_every == 0)):
-                    history.judged(training.step, judge(training, vocabulary))
-                if training.step % schedule.checkpoint_every == 0:
-                    _keep(stages, digest, training, history)
-                announce(STAGE, training.step, settings.train.steps)
-        except Diverged as error:
-            name = f"diverged-{training.step + 1:08d}.safetensors"
-            stages.put_part(STAGE, digest, name, error.batch)
-            raise Diverged(f"{error} The batch is kept as {stages.part_uri(STAGE, digest, name)}.", b"") from error
-        finally:
-            history.close()
-        history.flush()
-        files = model_files(training.weights(), description, vocabulary)
+        if settings.train.processes > 1:
+            check_readable_elsewhere(store_url)
+        make = partial(Trainer, network, settings.train, pool, dataset, schedule.data)
+        with team(make, settings.train.processes, settings.train.device) as trainers, closing(history):
+            for step in range(_go_on(stages, digest, trainers, history) + 1, settings.train.steps + 1):
+                history.add(_stepped(stages, digest, trainers, step))
+                last = step == settings.train.steps
+                if held_out and (last or (schedule.evaluate_every and step % schedule.evaluate_every == 0)):
+                    history.judged(step, judge(trainers.first(Trainer.weights), vocabulary))
+                if step % schedule.checkpoint_every == 0:
+                    _keep(stages, digest, trainers, history, step)
+                announce(STAGE, step, settings.train.steps)
+            history.flush()
+            weights, parameters = trainers.first(Trainer.weights), trainers.first(Trainer.parameters)
+        files = model_files(load_tensors(weights), description, vocabulary)
         files |= {HISTORY: history.json(), CURVES: history.picture(), METRICS: _json(history.metrics())}
         for name, data in files.items():
             attempt.put(name, data)
         return {
-            "parameters": parameters_of(training.network),
+            "parameters": parameters,
             "encoder": encoder.name,
             "metrics": history.metrics(),
             "files": sorted(files),
         }
 
-    return run_stage(store_url, STAGE, digest, work)
+    return run_stage(store_url, STAGE, digest, work, lambda: torch_device(settings.train.device))
 
 
 def _network(
@@ -115,35 +119,33 @@ def _network(
     return settings.network.model_copy(update=given)
 
 
-def _works(
-    dataset: SceneDataset, prepare: Prepare, schedule: ScheduleSettings, training: Training
-) -> Iterator[list[Work]]:
-    """The work of each step that is left."""
-    chosen = training.settings
-    together = chosen.optimiser.accumulate
-    numbers = range(training.step * together, chosen.steps * together)
-    held: list[Work] = []
-    for work in scene_batches(dataset, schedule.data, chosen.batch, numbers, prepare):
-        held.append(work)
-        if len(held) == together:
-            yield held
-            held = []
+def _stepped(stages: Stages, digest: str, trainers: Trainers, step: int) -> StepReport:
+    """Takes the step. Raises Diverged once the batch is kept."""
+    try:
+        return agreed(trainers.all(Trainer.run_step))
+    except Diverged as error:
+        name = f"diverged-{step:08d}.safetensors"
+        stages.put_part(STAGE, digest, name, error.batch)
+        raise Diverged(f"{error} The batch is kept as {stages.part_uri(STAGE, digest, name)}.", b"") from error
 
 
-def _go_on(stages: Stages, digest: str, training: Training, history: History) -> None:
-    """From the last checkpoint, where there is one."""
+def _go_on(stages: Stages, digest: str, trainers: Trainers, history: History) -> int:
+    """From the last checkpoint, where there is one; the step that it was taken at, else 0."""
     names = [name for name in stages.parts(STAGE, digest) if name.startswith("checkpoint-")]
     data = stages.part(STAGE, digest, names[-1]) if names else None
-    if data is not None:
-        history.restore(training.restore(data))
-        logger.info("the training goes on at step %d", training.step)
+    if data is None:
+        return 0
+    step, notes = trainers.all(Trainer.restore, data)[0]
+    history.restore(notes)
+    logger.info("the training goes on at step %d", step)
+    return step
 
 
-def _keep(stages: Stages, digest: str, training: Training, history: History) -> None:
+def _keep(stages: Stages, digest: str, trainers: Trainers, history: History, step: int) -> None:
     """A checkpoint; those before it go once it is there."""
     before = [name for name in stages.parts(STAGE, digest) if name.startswith("checkpoint-")]
-    name = _CHECKPOINT.format(training.step)
-    stages.put_part(STAGE, digest, name, training.checkpoint(history.plain()))
+    name = _CHECKPOINT.format(step)
+    stages.put_part(STAGE, digest, name, trainers.first(Trainer.checkpoint, history.plain()))
     for old in before:
         if old != name:
             stages.drop_part(STAGE, digest, old)
@@ -153,14 +155,20 @@ class _Judge:
     """Evaluates a training's weights as they would be published."""
 
     def __init__(
-        self, store: Store, encoder: TextEncoder, scenes: Sequence[SceneKey], description: ModelDescription
+        self,
+        store: Store,
+        encoder: TextEncoder,
+        scenes: Sequence[SceneKey],
+        description: ModelDescription,
+        device: torch.device,
     ) -> None:
         self._store, self._encoder, self._scenes, self._description = store, encoder, scenes, description
+        self._device = device
         self._names = true_names(store, scenes) if scenes else ()
 
-    def __call__(self, training: Training, vocabulary: Sequence[str]) -> BenchmarkSummary:
-        model = load_model(model_files(training.weights(), self._description, vocabulary).__getitem__)
-        model = replace(model, network=model.network.to(training.accelerator.device))
+    def __call__(self, weights: bytes, vocabulary: Sequence[str]) -> BenchmarkSummary:
+        model = load_model(model_files(load_tensors(weights), self._description, vocabulary).__getitem__)
+        model = replace(model, network=model.network.to(self._device))
         classes = Classes.of(self._names)
         judged = judged_scenes(self._store, model, self._encoder, self._scenes, classes)
         return summarise((pair for _, pair in judged), classes, {})

@@ -15,12 +15,18 @@ logger = logging.getLogger("ovseg3r.train")
 
 Curves = dict[str, list[tuple[int, float]]]
 
+LONGEST = 100
+"""Steps after which something is told in any case, however many scenes there are."""
+
 
 class History:
-    """losses, matching: means over ``report_every`` steps, by name; scores: of each evaluation."""
+    """losses, matching: means over ``report_every`` steps, by name; scores: of each evaluation.
 
-    def __init__(self, schedule: ScheduleSettings) -> None:
-        self._every = schedule.report_every
+    epoch: steps in which each scene comes once.
+    """
+
+    def __init__(self, schedule: ScheduleSettings, epoch: int) -> None:
+        self._every = schedule.report_every or min(max(epoch, 1), LONGEST)
         self._held: list[StepReport] = []
         self._losses: Curves = {}
         self._matching: Curves = {}

@@ -15,6 +15,8 @@ class ScheduleSettings(Settings):
     evaluate_every: int = Field(
         0, ge=0, description="Steps between evaluations on the held-out scenes; 0: once, at the end."
     )
-    report_every: int = Field(10, ge=1, description="Steps that a point of the curves is the mean of.")
+    report_every: int | None = Field(
+        None, ge=1, description="Steps that a point of the curves is the mean of; without it an epoch, at most 100."
+    )
     tensorboard: str | None = Field(None, description="Folder for TensorBoard's scalars.")
     data: DataSettings = DataSettings()

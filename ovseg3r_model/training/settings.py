@@ -1,8 +1,8 @@
 """Every setting of a training."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ovseg3r_model.settings import Settings
 from ovseg3r_model.supervision.settings import SupervisionSettings
@@ -39,7 +39,15 @@ class TrainSettings(Settings):
     """How the loop trains; what on, and which network, stands beside it."""
 
     steps: int = Field(20_000, ge=1, description="Steps of the optimiser.")
-    batch: int = Field(4, ge=1, description="Scenes a batch.")
+    batch: int = Field(4, ge=1, description="Scenes a batch, over all processes.")
+    # left out where it is 1: what was trained before it was there keeps its digest
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        exclude_if=lambda processes: processes == 1,
+        description="Processes of this machine that share each batch, one GPU each; batch is a multiple of it.",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Of the weights, the order, the augmentation and the queries.")
     device: str = Field("auto", description="auto (CUDA where there is one), cpu, or a torch device such as cuda:0.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -56,6 +64,12 @@ class TrainSettings(Settings):
     labels: LabelSettings = LabelSettings()
     queries: QuerySettings = QuerySettings()
     supervision: SupervisionSettings = SupervisionSettings()
+
+    @model_validator(mode="after")
+    def _shared_evenly(self) -> Self:
+        if self.batch % self.processes:
+            raise ValueError(f"batch ({self.batch} scenes) must be a multiple of processes ({self.processes})")
+        return self
 
 
 def precision_of(settings: TrainSettings) -> Literal["float32", "bfloat16"]:

@@ -52,17 +52,18 @@ class Work:
 @dataclass(frozen=True)
 class Prepare:
     """Makes work of batches by number, in the process that loads them: queries, 2D objects and labels are drawn by the
-    seed, the number and the scene's place in the batch."""
+    seed, the number and the scene's place in the batch. first: the place of the first scene that it is given."""
 
     network: NetworkSettings
     settings: TrainSettings
     pool: LabelPool
+    first: int = 0
 
     def __call__(self, number: int, scenes: Sequence[TrainingScene]) -> Work:
         """Raises InputError: a scene does not fit the network."""
         chosen = self.settings
         targets, queries, objects, texts, pairs = [], [], [], [], []
-        for place, scene in enumerate(scenes):
+        for place, scene in enumerate(scenes, self.first):
             rng = np.random.default_rng([chosen.seed, number, place, 7])
             wanted = scene.targets if chosen.supervision.vip else all_at_once(scene.targets)
             query = _some(wanted.superpoints, rng.uniform(chosen.queries.least, 1), rng)

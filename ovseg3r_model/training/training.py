@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ovseg3r_model.network.spconv_backend import use_spconv
 from ovseg3r_model.reconstruction.protocol import torch_device
 from ovseg3r_model.supervision.statistics import MatchStatistics
 from ovseg3r_model.training.settings import TrainSettings, precision_of
+from ovseg3r_model.training.shared_norm import share_norms
 from ovseg3r_model.training.step import Work, step_losses
 
 logger = logging.getLogger("ovseg3r.train")
@@ -33,11 +34,15 @@ _HEADER = "ovseg3r"
 
 
 class Diverged(InputError):
-    """The loss is no number any more, or too large. batch: the scenes' tensors, as safetensors."""
+    """The loss is no number any more, or too large. batch: the scenes' tensors, as safetensors. here: whether it is on
+    this process's scenes, of several that train together."""
 
-    def __init__(self, message: str, batch: bytes) -> None:
+    def __init__(self, message: str, batch: bytes, here: bool = True) -> None:
         super().__init__(message)
-        self.batch = batch
+        self.batch, self.here = batch, here
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Diverged, (str(self), self.batch, self.here)
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,26 @@ class StepReport:
     statistics: list[MatchStatistics]
 
 
+def agreed(outcomes: Sequence[StepReport | Diverged]) -> StepReport:
+    """One report of a step that several processes took with as many scenes each.
+
+    Raises:
+        Diverged: where they did; that of the process whose scenes it was on.
+    """
+    reports = [outcome for outcome in outcomes if isinstance(outcome, StepReport)]
+    diverged = [outcome for outcome in outcomes if isinstance(outcome, Diverged)]
+    if diverged:
+        raise max(diverged, key=lambda each: each.here)
+    losses = {name: sum(each.losses[name] for each in reports) / len(reports) for name in reports[0].losses}
+    return replace(reports[0], losses=losses, statistics=[s for each in reports for s in each.statistics])
+
+
 class Training:
     """A network being trained. Every random choice follows from the seed and the step, so that a training that goes on
     from a checkpoint ends with the same weights as an undisturbed one.
+
+    In each process of a ``processes.team`` it is the same network: a step is that of the mean of the processes' losses,
+    each over as many scenes, and so up to rounding that of one process over all of them.
 
     Raises:
         InputError: weights or a library that the settings name are not here, or do not fit.
@@ -79,7 +101,12 @@ class Training:
         optimiser = torch.optim.AdamW(
             model.parameters(), settings.optimiser.learning_rate, weight_decay=settings.optimiser.weight_decay
         )
-        self.model, self._optimiser = self.accelerator.prepare(model, optimiser)
+        if self._together:
+            share_norms(model)
+        # evaluation_mode: without DDP, which would walk the graph of every batch for parameters that it leaves unused;
+        # _share_gradients does once a step what is needed.
+        self.model = self.accelerator.prepare_model(model, evaluation_mode=True)
+        self._optimiser = self.accelerator.prepare_optimizer(optimiser)
         self._mean = {n: p.detach().clone() for n, p in self.network.named_parameters()} if self._ema else {}
         self.step = 0
 
@@ -108,14 +135,15 @@ class Training:
             with self.accelerator.autocast():  # of the network alone: small differences decide matches and losses
                 predictions = self.model(here.batch, here.queries, here.texts, here.objects)
             made = step_losses(predictions, here, self.settings.supervision)
-            self._check(made.total, work)
+            self._check(made.total.detach(), work)
             self.accelerator.backward(made.total / len(works))
             losses.append(made.parts | {"total": made.total.detach()})
             statistics += made.statistics
         rate = self._set_rate()
+        finite = self._share_gradients() if self._together else False
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.optimiser.clip)
         if not torch.isfinite(norm):
-            self._stop("the gradient is not finite", works[-1])
+            self._stop("the gradient is not finite", works[-1], not finite)
         self._optimiser.step()
         self._follow()
         self.step += 1
@@ -184,16 +212,38 @@ class Training:
             for name, parameter in self.network.named_parameters():
                 self._mean[name].lerp_(parameter.detach(), 1 - self._ema)
 
-    def _check(self, total: Tensor, work: Work) -> None:
-        value = float(total.detach())
-        if not abs(value) <= self.settings.optimiser.explosion:  # also for nan
-            self._stop(f"the loss is {value:g}", work)
+    @property
+    def _together(self) -> bool:
+        return bool(self.accelerator.num_processes > 1)
 
-    def _stop(self, what: str, work: Work) -> None:
+    def _share_gradients(self) -> bool:
+        """Each gradient becomes the mean over the processes, where one that did not use the parameter counts as 0; a
+        parameter that none used has none and rests, as in a training by one process. Whether this one's are finite."""
+        parameters = list(self.network.parameters())
+        used = torch.tensor([float(p.grad is not None) for p in parameters], device=self.accelerator.device)
+        given = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([used, *(gradient.flatten() for gradient in given)])
+        anywhere, *means = self.accelerator.reduce(flat, "mean").split([len(used), *(p.numel() for p in parameters)])
+        for parameter, mean, known in zip(parameters, means, anywhere.tolist(), strict=True):
+            parameter.grad = mean.view_as(parameter) if known else None
+        return bool(flat.isfinite().all())
+
+    def _check(self, total: Tensor, work: Work) -> None:
+        """total () is this process's; all stop for the mean, lest one waits for the others."""
+
+        def fine(value: float) -> bool:
+            return abs(value) <= self.settings.optimiser.explosion  # not for nan
+
+        values = self.accelerator.gather(total).reshape(-1).tolist() if self._together else [float(total)]
+        if not fine(sum(values) / len(values)):
+            self._stop(f"the loss is {float(total):g}", work, not fine(float(total)))
+
+    def _stop(self, what: str, work: Work, here: bool) -> None:
         raise Diverged(
             f"The training stopped at step {self.step + 1}: {what}, on {', '.join(work.scene_ids)}. Take a smaller "
             "--learning-rate, or look at these scenes.",
             _saved(work),
+            here,
         )
 
 

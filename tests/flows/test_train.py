@@ -18,6 +18,8 @@ from flows.evaluate_model import evaluate_model, learned_from
 from flows.train import train_model
 from flows.train_settings import TrainParameters
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.network.build import build_network
+from ovseg3r_model.network.settings import NetworkSettings
 from ovseg3r_model.reconstruction.torch_threads import one_thread
 from ovseg3r_model.records import LabelledScene
 from ovseg3r_model.training.training import Diverged
@@ -212,6 +214,32 @@ def test_a_killed_training_ends_as_an_undisturbed_one(store: Store, done: tuple[
     assert published(store, row).checksums == published(other_store, undisturbed).checksums
     stages = [entry.key.split("/")[3] for entry in store.list("stages/train")]
     assert len(set(stages)) == 2  # the commit and its attempt: nothing is left of the killed ones
+
+
+def test_two_processes_learn_what_one_does_and_go_on_after_a_kill(tmp_path: Path, done: tuple[Store, ModelRow]) -> None:
+    """The same scenes, changes and queries, each process half of them; and as many losses told."""
+    folder = Store.open(tmp_path)
+    publish_all(folder)
+    given = {"scenes": TRAIN, "train": {"processes": 2}}
+    killed_at(3, folder, **given)
+    assert parts(folder) == ["checkpoint-00000002.safetensors"]
+    with steps_done() as steps:
+        row = train(folder, **given)
+    assert steps == [3, 4, 5, 6]
+    store, alone = done
+    start = build_network(NetworkSettings.model_validate(said(folder, row)["network"]), row.seed).state_dict()
+    known, made = load(weights(store, alone)), load(weights(folder, row))
+    for name in ("backbone.conv0p1s1.kernel", "decoder.layers.0.among.value.weight"):
+        assert np.linalg.norm(made[name] - known[name]) < 0.02 * np.linalg.norm(known[name] - start[name].numpy())
+    curves = [json.loads(published(*each).get("history.json")) for each in ((store, alone), (folder, row))]
+    assert curves[0]["matching"] == curves[1]["matching"]
+    for (_, value), (_, other) in zip(*(each["losses"]["total"] for each in curves), strict=True):
+        assert value == pytest.approx(other, rel=1e-3)
+
+
+def test_a_store_in_memory_is_not_for_several_processes(store: Store) -> None:
+    with pytest.raises(InputError, match="other processes cannot read this store"):
+        train(store, scenes=TRAIN, train={"processes": 2})
 
 
 def test_a_training_that_diverges_keeps_the_batch(store: Store) -> None:

@@ -20,9 +20,9 @@ from ovseg3r_model.training.data_settings import AugmentSettings, DataSettings
 from ovseg3r_model.training.samples import TrainingScene, training_scene
 from storage.scene_store import SceneStore
 from storage.store import Store
-from tasks.scene_dataset import SceneDataset, plain_list, scene_batches
+from tasks.scene_dataset import SceneDataset, scene_batches
 from tests.unit.stored_scenes import digest, scene
-from tests.unit.training_scenes import tensors
+from tests.unit.training_scenes import plain_list, tensors
 
 SCENES = [("attic", digest(1)), ("cellar", digest(2)), ("kitchen", digest(3))]
 HERE = DataSettings(workers=0)
