@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ovseg3r_model.commonest import commonest
 from ovseg3r_model.records import Correspondence, Float64, Int32, Int64, UInt32
 
 AP_THRESHOLDS = np.arange(0.5, 0.95, 0.05)
@@ -110,7 +111,7 @@ def lift_quality(
     labelled = observation > 0
     instance = observation[labelled].astype(np.int64) - 1
     true_label = true_of_observation[labelled]
-    covers = _commonest(instance, true_label, len(instance_names))
+    covers = commonest(instance, true_label, len(instance_names))
     right = (covers[instance] == true_label) & (true_label > 0)
     right_name = np.array(
         [name in true_names.get(int(t), ()) for name, t in zip(instance_names, covers, strict=True)], bool
@@ -121,15 +122,6 @@ def lift_quality(
         recall=float(right.sum() / max(on_objects, 1)),
         name_accuracy=float((right_name[instance] & right).sum() / max(len(right), 1)) if len(instance_names) else 0.0,
     )
-
-
-def _commonest(group: Int64, value: NDArray[np.integer], groups: int) -> Int64:
-    """(groups,) the commonest value of each group, -1 for an empty one; the smaller value wins a draw."""
-    table = _Overlap.of(group, value)
-    order = np.lexsort((-table.truth, table.count))  # the largest count comes last, and among equals the smaller value
-    out = np.full(groups, -1, np.int64)
-    out[table.superpoint_ids[table.superpoint[order]]] = table.truth_ids[table.truth[order]]
-    return out
 
 
 def _largest_share(table: "_Overlap") -> int:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ovseg3r_model.commonest import commonest
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.lifting import lift
 from ovseg3r_model.reconstruction.lens import RectifiedImages
-from ovseg3r_model.records import Images, Int32, Int64, Reconstruction, SceneTruth, UInt32
+from ovseg3r_model.records import Images, Int64, Reconstruction, SceneTruth, UInt32
 from ovseg3r_model.rooms.truth import IDS, INSTANCES, RoomTruth, TruthMaps
 
 RECORDING = "recording"
@@ -40,7 +41,8 @@ def truth_of_points(truth: RoomTruth, reconstruction: Reconstruction) -> SceneTr
         if reconstruction.distortion != 0:
             seen = RectifiedImages(seen, views, reconstruction.distortion, ids=True)
         observed = lift(seen, corr)
-    of_point = _commonest(corr.point(), observed, len(reconstruction.points))
+    # a point that nothing was seen of is nothing, as is one on nothing
+    of_point = np.maximum(commonest(corr.point(), observed, len(reconstruction.points)), 0).astype(np.int32)
     used = np.unique(of_point[of_point > 0])
     number = np.zeros(len(truth.instances) + 1, np.int32)
     number[used] = np.arange(1, len(used) + 1)
@@ -65,17 +67,6 @@ def recording_of(folder: Path) -> Path:
     if len(found) != 1:
         raise InputError(f"{folder}: has a room's truth, but no folder {RECORDING} beside it; write the room again.")
     return found[0]
-
-
-def _commonest(point: Int64, value: UInt32, points: int) -> Int32:
-    """(points,) the commonest value (M,) of each point (M,), the smaller of equals; 0 for a point without any."""
-    span = int(value.max(initial=0)) + 1
-    pair, count = np.unique(point * span + value, return_counts=True)
-    # of a point's values the commonest comes last, and among equals the smallest
-    order = np.lexsort((-pair, count, pair // span))
-    out = np.zeros(points, np.int32)
-    out[pair[order] // span] = pair[order] % span
-    return out
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,20 @@
-"""Sparse 3D U-Nets of the MinkUNet family; the defaults are Res16UNet34C, as Mask3D and SegDINO3D take it (METHOD 2).
+"""Sparse 3D U-Nets of the MinkUNet family; the settings' defaults are Res16UNet34C, as Mask3D and SegDINO3D take it
+(METHOD 2).
 
 Parameters are named as theirs are (``conv0p1s1``: convolution 0 at pixel distance 1, stride 1), so that their weights
 load, see ``pretrained_backbone``. Without the classifier ``final`` Res16UNet34C has 37,854,112 parameters for three
 input channels.
 """
 
-from collections.abc import Sequence
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovseg3r_model.network.settings import BackboneSettings, Norm
 from ovseg3r_model.network.sparse import Level, Pointwise, Pyramid, SparseConv3d, SparseDown, SparseUp
 
-Norm = Literal["batch", "layer"]
+RES16UNET34C = BackboneSettings()
 
-PLANES = (32, 64, 128, 256, 256, 128, 96, 96)
-BLOCKS = (2, 3, 4, 6, 2, 2, 2, 2)
-"""Res16UNet34C: channels and residual blocks of the four levels down and the four up."""
 MOMENTUM, BLOCK_MOMENTUM = 0.02, 0.1
 """Of the running statistics, outside and inside of residual blocks: Mask3D's setting does not reach its blocks."""
 
@@ -68,28 +64,16 @@ class Res16UNet(nn.Module):
 
     Args:
         in_channels: of the voxels' features.
-        planes, blocks: channels and residual blocks of the four levels down and the four up.
-        stem, stem_kernel: channels and kernel of the first convolution.
-        norm: "batch" is the published one: statistics over the batch's voxels in training, running ones in evaluation.
-            "layer" normalises every voxel by itself: the same in training and evaluation, and it does not mind batches
-            of one little scene, whose coarsest level has a handful of voxels.
+        settings: by default Res16UNet34C's. Its ``norm`` "batch" is the published one: statistics over the batch's
+            voxels in training, running ones in evaluation. "layer" normalises every voxel by itself: the same in
+            training and evaluation, and it does not mind batches of one little scene, whose coarsest level has a
+            handful of voxels.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        planes: Sequence[int] = PLANES,
-        blocks: Sequence[int] = BLOCKS,
-        stem: int = 32,
-        stem_kernel: Literal[3, 5] = 5,
-        norm: Norm = "batch",
-    ) -> None:
+    def __init__(self, in_channels: int, settings: BackboneSettings = RES16UNET34C) -> None:
         super().__init__()
-        if len(planes) != 8 or len(blocks) != 8:
-            raise ValueError(
-                f"channels and blocks of four levels down and four up are asked for, not {planes}, {blocks}"
-            )
-        self.conv0p1s1 = SparseConv3d(in_channels, stem, stem_kernel)
+        planes, blocks, stem, norm = settings.planes, settings.blocks, settings.stem, settings.norm
+        self.conv0p1s1 = SparseConv3d(in_channels, stem, settings.stem_kernel)
         self.bn0 = _norm(norm, stem, MOMENTUM)
         down = [stem, *planes[:4]]  # channels after the stem and each level
         self.conv1p1s2, self.bn1, self.block1 = _down(down[0], down[1], blocks[0], norm)

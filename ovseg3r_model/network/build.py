@@ -14,11 +14,7 @@ def build_network(settings: NetworkSettings, seed: int = 0) -> Segmenter:
     """On the CPU, with random weights that follow from the seed; the global random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        shape = settings.backbone
-        backbone = Res16UNet(
-            input_channels(settings), planes=shape.planes, blocks=shape.blocks, stem=shape.stem,
-            stem_kernel=shape.stem_kernel, norm=shape.norm,
-        )  # fmt: skip
+        backbone = Res16UNet(input_channels(settings), settings.backbone)
         heads = Heads(settings.decoder.width, settings.text_channels)
         decoder = Decoder(settings.decoder, heads)
-        return Segmenter(backbone, decoder, shape.planes[-1], settings.object_channels)
+        return Segmenter(backbone, decoder, backbone.out_channels, settings.object_channels)

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from ovseg3r_model.settings import Settings
 
 Size = Literal["tiny", "small", "base"]
+Norm = Literal["batch", "layer"]
 
 
 class BackboneSettings(Settings):
@@ -20,7 +21,7 @@ class BackboneSettings(Settings):
     blocks: tuple[int, ...] = Field(
         (2, 3, 4, 6, 2, 2, 2, 2), min_length=8, max_length=8, description="Residual blocks: four down, four up."
     )
-    norm: Literal["batch", "layer"] = Field("batch", description="Normalisation; layer for a batch of little scenes.")
+    norm: Norm = Field("batch", description="Normalisation; layer for a batch of little scenes.")
 
 
 class DecoderSettings(Settings):

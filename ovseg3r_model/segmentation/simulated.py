@@ -85,7 +85,7 @@ class Simulated:
         middle = _CELL // 2
         padded = np.pad(ids, ((0, middle), (0, middle)), mode="edge")  # the last cells' middles may lie outside
         cells = direction[padded[middle::_CELL, middle::_CELL]]
-        things = direction[[_commonest(ids[masks.ids == k + 1]) for k in range(len(masks.labels))]]
+        things = direction[[_thing_under(ids[masks.ids == k + 1]) for k in range(len(masks.labels))]]
         noisy = [
             part + rng.normal(0, self._settings.feature_noise / np.sqrt(CHANNELS), part.shape)
             for part in (cells, things)
@@ -113,5 +113,6 @@ def _direction(name: str) -> Float64:
     return unit
 
 
-def _commonest(ids: UInt32) -> int:
+def _thing_under(ids: UInt32) -> int:
+    """The true id that most of a mask's pixels (P,) have."""
     return int(np.bincount(ids).argmax())

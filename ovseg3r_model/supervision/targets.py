@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ovseg3r_model.commonest import commonest
 from ovseg3r_model.records import Correspondence, Float32, Instances, Int32, Int64, SceneTruth, UInt32
 
 
@@ -108,7 +109,7 @@ def scene_targets(xyz: Float32, superpoint: Int32, truth: SceneTruth) -> ViewTar
             member_superpoint=_tensor(of_superpoint[kept]),
             box=torch.from_numpy(_boxes(xyz, truth.instance, known)),
             names=names,
-            true_of_superpoint=_tensor(_commonest(superpoint, truth.instance, superpoints)),
+            true_of_superpoint=_tensor(commonest(superpoint, truth.instance, superpoints)),
             true_of_instance=torch.arange(1, known + 1),
         )
     )
@@ -126,18 +127,8 @@ def _truths(
     if truth is None:
         return np.full(superpoints, -1, np.int64), np.full(instances, -1, np.int64)
     under = truth.instance[correspondence.point()]
-    of_instance = _commonest(observation, under, instances + 1)[1:]
-    return _commonest(superpoint, truth.instance, superpoints), of_instance
-
-
-def _commonest(group: NDArray[np.integer], value: Int32, groups: int) -> Int64:
-    """(groups,) the commonest value of each, the smaller of two as common; -1 for an empty group."""
-    pair, count = np.unique(group.astype(np.int64) * (int(value.max(initial=0)) + 1) + value, return_counts=True)
-    of_group, number = np.divmod(pair, int(value.max(initial=0)) + 1)
-    order = np.lexsort((-number, count))
-    out = np.full(groups, -1, np.int64)
-    out[of_group[order]] = number[order]
-    return out
+    of_instance = commonest(observation, under, instances + 1)[1:]
+    return commonest(superpoint, truth.instance, superpoints), of_instance
 
 
 def all_at_once(targets: ViewTargets) -> ViewTargets:

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovseg3r_model.network.backbone import Norm, Res16UNet
+from ovseg3r_model.network.backbone import Res16UNet
+from ovseg3r_model.network.settings import BackboneSettings, Norm
 from ovseg3r_model.network.sparse import Pyramid
 
 RES16UNET34C = {
@@ -21,7 +22,7 @@ RES16UNET34C = {
     "block8": (("convtr7p2s2", 96, 96), [(96 + 32, 96), (96, 96)]),
 }
 NORM_OF = {"conv": "bn", "convtr": "bntr"}
-TINY = {"planes": (4, 5, 6, 7, 7, 6, 5, 4), "blocks": (1, 2, 1, 1, 1, 1, 1, 2), "stem": 3}
+TINY = BackboneSettings(planes=(4, 5, 6, 7, 7, 6, 5, 4), blocks=(1, 2, 1, 1, 1, 1, 1, 2), stem=4)
 
 
 def _published_shapes(in_channels: int) -> dict[str, tuple[int, ...]]:
@@ -53,7 +54,7 @@ def _rows(size: int, share: float, seed: int, scenes: int = 1) -> tuple[Tensor, 
 def _network(seed: int = 0, norm: Norm = "batch", in_channels: int = 2) -> Res16UNet:
     """A small network whose statistics, weights and biases are all random."""
     torch.manual_seed(seed)
-    network = Res16UNet(in_channels, stem_kernel=3, norm=norm, **TINY)
+    network = Res16UNet(in_channels, TINY.model_copy(update={"stem_kernel": 3, "norm": norm}))
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
         if tensor.dim() == 1:
             nn.init.uniform_(tensor, *((-0.5, 0.5) if name.endswith(("bias", "mean")) else (0.5, 1.5)))
@@ -70,7 +71,7 @@ def test_parameter_counts_are_the_published_ones() -> None:
     OpenMask3D's released network hold 46 kernels of 27 offsets, 8 of 8 and 1 of 125. Res16UNet34C's
     own count was added up from its definition."""
     planes = (32, 64, 128, 256, 128, 128, 128, 128)
-    assert _count(Res16UNet(1, planes=planes, blocks=(1,) * 8)) + 128 * 20 + 20 == 8_953_588
+    assert _count(Res16UNet(1, BackboneSettings(planes=planes, blocks=(1,) * 8))) + 128 * 20 + 20 == 8_953_588
     network = Res16UNet(3)
     volumes = [len(w) for name, w in network.named_parameters() if name.endswith("kernel") and w.dim() == 3]
     assert [volumes.count(k) for k in (27, 8, 125)] == [46, 8, 1]
@@ -80,7 +81,7 @@ def test_parameter_counts_are_the_published_ones() -> None:
 
 def test_statistics_move_as_fast_as_in_mask3d() -> None:
     """0.02 by its configuration; its residual blocks are built without it and keep the default 0.1."""
-    for name, module in Res16UNet(3, **TINY).named_modules():
+    for name, module in Res16UNet(3, TINY).named_modules():
         if isinstance(module, nn.BatchNorm1d):
             assert module.momentum == (0.1 if ".norm" in name else 0.02), name
 
@@ -118,7 +119,7 @@ def _dense_u_net(network: Res16UNet, grid: Tensor) -> Tensor:
         return F.relu(out + x)
 
     def blocks(level: int, x: Tensor) -> Tensor:
-        for number in range(TINY["blocks"][level - 1]):
+        for number in range(TINY.blocks[level - 1]):
             x = block(f"block{level}.{number}", x)
         return x
 
@@ -178,8 +179,8 @@ def test_same_training_step_same_bytes() -> None:
 
 
 def test_other_than_eight_levels_are_refused() -> None:
-    with pytest.raises(ValueError, match="four levels down"):
-        Res16UNet(3, planes=(8, 8), blocks=(1, 1))
+    with pytest.raises(ValueError, match=r"planes\n.*at least 8 items"):
+        BackboneSettings(planes=(8, 8))
 
 
 def _count(network: nn.Module) -> int:

@@ -11,8 +11,9 @@ from torch import Tensor
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.network.backbone import Res16UNet
 from ovseg3r_model.network.pretrained_backbone import load_backbone
+from ovseg3r_model.network.settings import BackboneSettings
 
-PLANES, BLOCKS = (4, 6, 8, 10, 10, 8, 6, 6), (1, 2, 1, 1, 1, 1, 1, 1)
+SHAPE = BackboneSettings(planes=(4, 6, 8, 10, 10, 8, 6, 6), blocks=(1, 2, 1, 1, 1, 1, 1, 1), stem=4)
 NAMES = (
     "conv0p1s1.kernel", "bn0.bn.weight", "bn0.bn.running_var", "conv4p8s2.kernel", "bn4.bn.bias", "convtr7p2s2.kernel",
     "bntr7.bn.running_mean", "block2.0.conv1.kernel", "block2.0.norm1.bn.weight", "block2.0.downsample.0.kernel",
@@ -23,7 +24,7 @@ NAMES = (
 
 def _network(in_channels: int, seed: int, stem: int = 5) -> Res16UNet:
     torch.manual_seed(seed)
-    network = Res16UNet(in_channels, planes=PLANES, blocks=BLOCKS, stem=4, stem_kernel=stem)
+    network = Res16UNet(in_channels, SHAPE.model_copy(update={"stem_kernel": stem}))
     for index, buffer in enumerate(network.buffers()):
         buffer.fill_(seed + index + 1)
     return network

@@ -9,6 +9,7 @@ from torch import Tensor
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.network.backbone import Res16UNet
 from ovseg3r_model.network.kernel_maps import Keys
+from ovseg3r_model.network.settings import BackboneSettings
 from ovseg3r_model.network.sparse import Pyramid
 from ovseg3r_model.network.spconv_backend import use_spconv
 
@@ -20,7 +21,7 @@ def _case() -> tuple[Pyramid, Tensor, Res16UNet]:
     generator = torch.Generator().manual_seed(0)
     rows = (torch.rand(2, 20, 16, 24, generator=generator) < 0.2).nonzero() - torch.tensor([0, 7, -3, 9])
     torch.manual_seed(1)
-    network = Res16UNet(4, planes=(8, 8, 8, 16, 16, 8, 8, 8), blocks=(1,) * 8, stem=8).to(DEVICE)
+    network = Res16UNet(4, BackboneSettings(planes=(8, 8, 8, 16, 16, 8, 8, 8), blocks=(1,) * 8, stem=8)).to(DEVICE)
     pyramid = Pyramid.build(rows[:, 1:], rows[:, 0], 5).to(DEVICE)
     return pyramid, torch.randn(len(rows), 4, generator=generator).to(DEVICE), network
 
