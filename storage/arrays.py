@@ -2,6 +2,8 @@
 benchmarks.codecs``)."""
 
 import math
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -12,6 +14,7 @@ from zarr.codecs import BloscCodec
 
 Kind = Literal["rows", "frames"]
 CHUNK_ROWS = 262_144
+_TOGETHER = 8  # arrays of one group
 SHARD_BYTES = 32 * 2**20  # uncompressed; what one write holds in memory
 
 
@@ -52,6 +55,12 @@ def write_array(group: zarr.Group, name: str, data: NDArray[Any], kind: Kind = "
     array = create_array(group, name, data.shape, data.dtype, kind)
     array[...] = data
     return array
+
+
+def write_arrays(group: zarr.Group, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """``write_array`` of each, side by side: an object store takes its time over every one."""
+    with ThreadPoolExecutor(_TOGETHER) as pool:
+        list(pool.map(lambda item: write_array(group, *item), arrays.items()))
 
 
 class FrameWriter:
@@ -128,3 +137,18 @@ def open_array(group: zarr.Group, name: str) -> "zarr.Array[Any]":
 def read_array(group: zarr.Group, name: str) -> NDArray[Any]:
     """The whole array of that name in memory."""
     return np.asarray(open_array(group, name)[...])
+
+
+def read_arrays(group: zarr.Group, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Those of the arrays that there are, whole, in memory; read side by side."""
+
+    def read(name: str) -> NDArray[Any] | None:
+        try:
+            return read_array(group, name)
+        except KeyError:
+            return None
+
+    wanted = list(names)
+    with ThreadPoolExecutor(_TOGETHER) as pool:
+        found = zip(wanted, pool.map(read, wanted), strict=True)
+        return {name: data for name, data in found if data is not None}

@@ -37,7 +37,7 @@ from ovseg3r_model.records import (
     SceneTruth,
     Views,
 )
-from storage.arrays import FrameWriter, StoredImages, create_array, open_array, read_array, write_array
+from storage.arrays import FrameWriter, StoredImages, create_array, open_array, read_arrays, write_arrays
 from storage.commits import cleaned_up, commit_marker, read_marker
 from storage.digests import canonical_json, plain_json
 from storage.errors import SceneRefused
@@ -120,7 +120,7 @@ class SceneStore:
         group = self.store.create_group(f"{prefix}/scene.zarr", attributes)
         for spec, data in arrays(scene):
             content.array(spec.path, data)
-            write_array(group, spec.path, data)
+        write_arrays(group, {spec.path: data for spec, data in arrays(scene)})
         self._write_masks(group, scene.mask_ids, content)
         for name in sorted(pictures):
             content.picture(name, pictures[name])
@@ -236,7 +236,7 @@ def scene_attributes(scene: LabelledScene, scene_id: str, digest: str, attribute
 
 def _read_scene(group: zarr.Group, attributes: Mapping[str, Any]) -> LabelledScene:
     """The inverse of ``schema.SCENE_ARRAYS``."""
-    a = {spec.path: read_array(group, spec.path) for spec in SCENE_ARRAYS if spec.path in group}
+    a = read_arrays(group, (spec.path for spec in SCENE_ARRAYS))
     reconstruction = Reconstruction(
         points=Points(*(a[f"points/{name}"] for name in ("xyz", "rgb", "normal", "confidence"))),
         correspondence=Correspondence(*(a[f"correspondence/{name}"] for name in ("indptr", "view", "pixel"))),

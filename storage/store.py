@@ -8,6 +8,7 @@ a killed process. Nothing is synced to the platter: after a power cut the last m
 
 import secrets
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,15 +18,16 @@ from urllib.parse import unquote, urlsplit
 
 import obstore
 import zarr
-from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import LocalStore, MemoryStore, from_url
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import LocalStore, MemoryStore
 
 from ovseg3r_model.errors import InputError
-from storage.errors import store_errors
+from storage.errors import StoreError, store_errors
+from storage.remote import FIRST_CONTACT, REMOTE, again, check_url, open_remote, patience
 from storage.zarr_store import PrefixedStore
 
 PROBES = "probes"  # where check_writable writes
-_REMOTE = {"s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss"}
+_WRITER = "writer"  # metadata of an object: a random name that its put had
 _memory: dict[str, Any] = {}  # memory://name is one store for the whole process: what tests and demos need
 _memory_lock = threading.Lock()
 
@@ -42,17 +44,19 @@ class Entry:
 class Store:
     """Objects by key. Safe to use from many threads; sent to another process it opens itself again by its URL."""
 
-    def __init__(self, backend: Any, url: str, root: Path | None = None) -> None:
+    def __init__(self, backend: Any, url: str, root: Path | None = None, patience: float = 0.0) -> None:
         self.backend = backend
         self.url = url  # file:///absolute/path, s3://bucket/prefix, memory://name; no slash at the end
         self.root = root  # the folder of a local store
+        self._patience = patience  # seconds that a remote store may be away; 0 for one that is here
 
     @classmethod
     def open(cls, url: str | Path, *, create: bool = True) -> "Store":
         """The store at a folder (plain path or file://), s3://, gs://, az:// or memory://name. Credentials come from
         the environment.
 
-        A local folder is made when absent, or refused with ``create=False``. Raises InputError that says what to do.
+        With ``create=False`` it must be there: a local folder, which else is made; a remote store has to answer.
+        Raises InputError that says what to do, StoreError where a remote store is out of reach.
         """
         text = str(url)
         scheme = urlsplit(text).scheme if "://" in text else ""
@@ -62,13 +66,26 @@ class Store:
             name = text.split("://", 1)[1].strip("/")
             with _memory_lock:
                 return cls(_memory.setdefault(name, MemoryStore()), f"memory://{name}")
-        if scheme not in _REMOTE:
-            raise InputError(f"{text}: {scheme}:// cannot hold a store; use a folder, s3://, gs:// or az://.")
-        try:
-            return cls(from_url(text), text.rstrip("/"))
-        except (BaseError, OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{text}: is no usable store ({reason}); check the URL and the credentials.") from error
+        if scheme not in REMOTE:
+            raise InputError(
+                f"{check_url(text)}: {scheme}:// cannot hold a store; use a folder, s3://, gs:// or az://."
+            )
+        opened = cls._open_remote(check_url(text).rstrip("/"), patience())
+        if not create:
+            opened._first_contact()
+        return opened
+
+    @classmethod
+    def _open_remote(cls, url: str, patience: float) -> "Store":
+        return cls(open_remote(url, patience), url, patience=patience)
+
+    def _in_a_hurry(self) -> "Store":
+        """This store, soon given up where it does not answer."""
+        return self._open_remote(self.url, min(FIRST_CONTACT, self._patience)) if self._patience else self
+
+    def _first_contact(self) -> None:
+        with store_errors(self.url, "opening it"):
+            obstore.list_with_delimiter(self._in_a_hurry().backend)
 
     @classmethod
     def _open_local(cls, text: str, create: bool) -> "Store":
@@ -93,28 +110,73 @@ class Store:
         return f"Store({self.url!r})"
 
     def check_writable(self) -> None:
-        """Writes and deletes one small object. Raises InputError (or StoreError) when that fails: call it before long
-        work."""
-        key = f"{PROBES}/{secrets.token_hex(8)}"
-        self.put_if_absent(key, b"ovseg3r")
-        self.delete([key])
+        """Writes and deletes one small object. Raises InputError (or StoreError) when that fails, soon: call it before
+        long work."""
+        key, store = f"{PROBES}/{secrets.token_hex(8)}", self._in_a_hurry()
+        store.put_if_absent(key, b"ovseg3r")
+        store.delete([key])
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Writes the object unless the key exists; whether it was written. Atomic, also between machines."""
+        """Writes the object unless the key exists; whether it was written. Atomic, also between machines, and true also
+        when an answer was lost on the way and the object found is the one of this very call."""
         with store_errors(self.url, f"writing {key}", len(data)):
-            try:
-                obstore.put(self.backend, key, data, mode="create", use_multipart=False)
-            except AlreadyExistsError:
-                return False
+            if not self._patience:
+                return self._created(key, data)
+            return self._created_or_found(key, data)
+
+    def _created_or_found(self, key: str, data: bytes) -> bool:
+        name, end = secrets.token_hex(16), time.monotonic() + self._patience
+        while not again(lambda: self._created(key, data, {_WRITER: name}), self._patience):
+            writer = self._writer_of(key)
+            if writer is not None:
+                return writer == name
+            # It has gone since, or another's put was under way and came to nothing.
+            if time.monotonic() > end:
+                raise StoreError(f"{self.url}: {key} could not be written: it is said to be there, and is not.")
+            time.sleep(0.1)
         return True
+
+    def _created(self, key: str, data: bytes, attributes: dict[str, str] | None = None) -> bool:
+        try:
+            obstore.put(self.backend, key, data, mode="create", use_multipart=False, attributes=attributes)
+        except AlreadyExistsError:
+            return False
+        return True
+
+    def _writer_of(self, key: str) -> str | None:
+        """Who put the object, "" where that is not noted; None where there is none."""
+        try:
+            return str(obstore.get(self.backend, key, options={"head": True}).attributes.get(_WRITER, ""))
+        except FileNotFoundError:
+            return None
+
+    def put(self, key: str, data: bytes) -> None:
+        """Writes the object, whatever the key held; readers see the one or the other. For what has one writer."""
+        with store_errors(self.url, f"writing {key}", len(data)):
+            obstore.put(self.backend, key, data, mode="overwrite", use_multipart=False)
 
     def get(self, key: str) -> bytes | None:
         """The object's bytes, None where there is none."""
         with store_errors(self.url, f"reading {key}"):
             try:
                 return bytes(obstore.get(self.backend, key).bytes())
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):
+                    raise
                 return None
+
+    def list_starting(self, start: str) -> list[Entry]:
+        """Every object whose key begins with ``start``, which may end inside a name, in key order: one short request to
+        an object store, where ``list`` reads the whole folder."""
+        found: list[Entry] = []
+        with store_errors(self.url, f"listing {start}*"):
+            batches = obstore.list(self.backend, prefix=start.rpartition("/")[0] or None, offset=start)
+            for item in (item for batch in batches for item in batch):
+                if item["path"].startswith(start):
+                    found.append(Entry(item["path"], item["size"], item["last_modified"]))
+                elif self._patience:  # object stores list in order, a disk does not
+                    break
+        return sorted(found, key=lambda entry: entry.key)
 
     def list(self, prefix: str) -> list[Entry]:
         """Every object below a folder, in key order."""
@@ -130,7 +192,7 @@ class Store:
             return
         with store_errors(self.url, f"deleting {remaining[0]}"):
             try:
-                obstore.delete(self.backend, remaining)
+                again(lambda: obstore.delete(self.backend, remaining), self._patience)
             except FileNotFoundError:  # local stores stop at the first missing one
                 self._delete_singly(remaining)
 

@@ -22,7 +22,7 @@ from storage.parquet_rows import AnyRow, from_parquet, key_of, rows_json, to_par
 from storage.store import Store
 
 _TRIES = 50  # a reader starts over when a compaction took a file away under it
-_READERS = 8  # files read at once: object stores answer in tens of milliseconds
+_READERS = 32  # files read at once: object stores answer in tens of milliseconds
 
 
 class Table(Generic[AnyRow]):
@@ -39,7 +39,7 @@ class Table(Generic[AnyRow]):
         """Lists something complete; False when it was listed already (its row stays). What was removed is listed
         again."""
         key = key_of(row.id, row.digest)
-        keys = self._keys()
+        keys = self._keys(row.id)
         if f"{self._removed}{key}" in keys:
             # The removed row may still stand in a file; the new row, being newer, is the one that counts.
             self.store.delete([f"{self._removed}{key}", f"{self._folder}/{key}.parquet"])
@@ -59,6 +59,11 @@ class Table(Generic[AnyRow]):
             rows = list({row.id: row for row in rows}.values())  # sorted by time: the last one stays
         return rows
 
+    def rows_of(self, row_id: str) -> list[AnyRow]:
+        """All rows of one id by time of listing; of the files only that id's and the merged ones are read."""
+        rows, _ = self._snapshot(row_id)
+        return rows
+
     def remove(self, row_id: str, digest: str) -> None:
         """Takes a row off the list; its data is the caller's to delete, afterwards."""
         key = key_of(row_id, digest)
@@ -69,46 +74,52 @@ class Table(Generic[AnyRow]):
         """Whether the row was taken off the list and not added again since."""
         return self.store.get(f"{self._removed}{key_of(row_id, digest)}") is not None
 
-    def compact(self) -> int:
-        """Merges all files into one; the number of files that went away. Safe beside readers, writers and other
-        compactions."""
-        rows, files = self._snapshot()
-        if len(files) < 2:
+    def compact(self, least: int = 2) -> int:
+        """Merges all files into one, where there are so many; the number of files that went away. Safe beside readers,
+        writers and other compactions."""
+        if sum(key.endswith(".parquet") for key in self._keys()) < least:
             return 0
+        rows, files = self._snapshot()
         name = f"{self._compacted}{_of_content(rows)}.parquet"
         self.store.put_if_absent(name, to_parquet(rows, self._row))
         merged = [file for file in files if file != name]
         self.store.delete(merged)
         return len(merged)
 
-    def _snapshot(self) -> tuple[list[AnyRow], list[str]]:
-        """All rows that count, and the files they were read from."""
+    def _snapshot(self, row_id: str | None = None) -> tuple[list[AnyRow], list[str]]:
+        """All rows that count, or those of one id, and the files they were read from."""
         for _ in range(_TRIES):
-            keys = self._keys()
+            keys = self._keys(row_id)
             files = sorted(key for key in keys if key.endswith(".parquet"))
             contents = self._read(files)
             # A listing is no snapshot: it may miss both a new merged file and the files it replaced.
             # In that case the next listing shows another set of merged files.
-            again = self._keys()
+            again = self._keys(row_id)
             if None not in contents and self._merged(keys) == self._merged(again):
                 removed = {key.removeprefix(self._removed) for key in again if key.startswith(self._removed)}
-                return _counting(self._rows_in(contents), removed), files
+                return _counting(self._rows_in(contents, row_id), removed), files
         raise StoreError(f"{self.store.url}: the catalog was compacted {_TRIES} times while it was being read")
 
     def _in_compacted(self, key: str, keys: set[str]) -> bool:
         """Whether a merged file holds the row; one that vanishes meanwhile costs a second row at worst, and readers
         make it one."""
         contents = self._read(sorted(self._merged(keys)))
-        return any(key_of(row.id, row.digest) == key for row in self._rows_in(contents))
+        return any(key_of(row.id, row.digest) == key for row in self._rows_in(contents, key.partition("@")[0]))
 
-    def _rows_in(self, contents: Iterable[bytes | None]) -> list[AnyRow]:
-        return [row for data in contents if data is not None for row in from_parquet(data, self._row, self.store.url)]
+    def _rows_in(self, contents: Iterable[bytes | None], row_id: str | None) -> list[AnyRow]:
+        files = (data for data in contents if data is not None)
+        return [row for data in files for row in from_parquet(data, self._row, self.store.url, row_id)]
 
     def _merged(self, keys: Iterable[str]) -> set[str]:
         return {key for key in keys if key.startswith(self._compacted)}
 
-    def _keys(self) -> set[str]:
-        return {entry.key for entry in self.store.list(self._folder)}
+    def _keys(self, row_id: str | None = None) -> set[str]:
+        """Of all that lies here, or of one id's files and the merged ones."""
+        if row_id is None:
+            return {entry.key for entry in self.store.list(self._folder)}
+        # The merged files last: one is there before what it was made of goes.
+        starts = (f"{self._folder}/{row_id}@", f"{self._removed}{row_id}@", self._compacted)
+        return {entry.key for start in starts for entry in self.store.list_starting(start)}
 
     def _read(self, files: Sequence[str]) -> list[bytes | None]:
         if len(files) < 2:

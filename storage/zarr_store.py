@@ -55,8 +55,11 @@ class PrefixedStore(ObjectStore[Any]):
             return await super().exists(self._full(key))
 
     async def set(self, key: str, value: Buffer) -> None:
+        self._check_writable()
         with store_errors(self.url, f"writing {self._full(key)}", len(value)):
-            await super().set(self._full(key), value)
+            # One request, which is repeated whole when the network fails; a shard is small enough for that, and a
+            # multipart upload whose last answer is lost cannot be repeated.
+            await obstore.put_async(self.store, self._full(key), value.as_buffer_like(), use_multipart=False)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         with store_errors(self.url, f"writing {self._full(key)}", len(value)):

@@ -19,7 +19,9 @@ from tests.unit.stored_scenes import digest, mesh, model_row, row, scene
 
 
 class StoreContract:
-    """Subclasses define the fixture ``store``: an empty, writable Store."""
+    """Subclasses define the fixture ``store``: an empty, writable Store. commits: that many writers compete for."""
+
+    commits = 20
 
     def test_put_if_absent_never_overwrites(self, store: Store) -> None:
         assert store.put_if_absent("a/b", b"first")
@@ -41,6 +43,13 @@ class StoreContract:
         assert {entry.size for entry in store.list("a")} == {2}
         store.delete_prefix("a")
         assert [entry.key for entry in store.list("")] == ["ab/3"]
+
+    def test_listing_goes_by_beginnings_of_names(self, store: Store) -> None:
+        for key in ("a/x@1", "a/x@2", "a/x-y@1", "a/w", "a/xx@1", "b/x@1", "ab"):
+            store.put_if_absent(key, b"1")
+        assert [entry.key for entry in store.list_starting("a/x@")] == ["a/x@1", "a/x@2"]
+        assert [entry.key for entry in store.list_starting("a")] == ["a/w", "a/x-y@1", "a/x@1", "a/x@2", "a/xx@1", "ab"]
+        assert store.list_starting("a/z") == store.list_starting("c/x") == []
 
     def test_deleting_goes_on_after_a_missing_one(self, store: Store) -> None:
         store.put_if_absent("a", b"")
@@ -165,11 +174,11 @@ class StoreContract:
 
         def work(writer: int) -> list[StageRef]:
             start.wait()
-            return [self._commit(stages, number, writer) for number in range(20)]
+            return [self._commit(stages, number, writer) for number in range(self.commits)]
 
         with ThreadPoolExecutor(8) as pool:
             by_writer = list(pool.map(work, range(8)))
-        for number in range(20):
+        for number in range(self.commits):
             refs = {refs[number].prefix: refs[number] for refs in by_writer}
             assert len(refs) == 1
             (ref,) = refs.values()
@@ -256,6 +265,25 @@ class StoreContract:
         (kept,) = catalog.rows(latest_only=False)
         assert kept == max(given, key=lambda tagged: tagged.tagged_at)
 
+    def test_the_rows_of_one_scene(self, store: Store) -> None:
+        catalog = Catalog(store)
+        names = ["room", "room-1", "roo", "room", "zoo"]
+        rows = [row(name, number) for number, name in enumerate(names)]
+        for entry in rows[:3]:
+            catalog.add(entry)
+        assert catalog.compact(least=4) == 0
+        assert catalog.compact(least=3) == 3
+        for entry in rows[3:]:
+            catalog.add(entry)
+        assert catalog.rows_of("room") == [rows[0], rows[3]]
+        catalog.remove("room", rows[0].digest)
+        assert catalog.rows_of("room") == [rows[3]]
+        assert catalog.rows_of("roo") == [rows[2]]
+        assert catalog.rows_of("nothing") == []
+        assert not catalog.add(rows[2])
+        assert catalog.add(rows[0])
+        assert catalog.rows_of("room") == [rows[0], rows[3]]
+
     def test_rows_of_models_survive_a_compaction(self, store: Store) -> None:
         catalog, rows = ModelCatalog(store), [model_row(f"net-{number}") for number in range(5)]
         for entry in rows:
@@ -265,6 +293,7 @@ class StoreContract:
 
     def test_rows_survive_compactions_beside_writers_and_readers(self, store: Store) -> None:
         catalog, writing = Catalog(store), threading.Event()
+        catalog.add(row("early"))
 
         def add(writer: int) -> None:
             for number in range(10):
@@ -280,6 +309,7 @@ class StoreContract:
                 count = len(catalog.rows())
                 assert count >= least
                 least = count
+                assert len(catalog.rows_of("early")) == 1
 
         with ThreadPoolExecutor(7) as pool:
             others = [pool.submit(compact), pool.submit(compact), pool.submit(read)]
@@ -288,7 +318,10 @@ class StoreContract:
             writing.set()
             for future in others:
                 future.result()
-        assert len(catalog.rows()) == 40
+        assert len(catalog.rows()) == 41
         catalog.compact()
         assert len(store.list("catalog")) == 1
-        assert {r.scene_id for r in catalog.rows()} == {f"room-{w}-{n}" for w in range(4) for n in range(10)}
+        assert {r.scene_id for r in catalog.rows()} == {
+            "early",
+            *(f"room-{w}-{n}" for w in range(4) for n in range(10)),
+        }

@@ -11,6 +11,7 @@ from ovseg3r_model.errors import InputError
 from storage.errors import StoreError
 from storage.store import Store
 from tests.contracts.store_contract import StoreContract
+from tests.s3_server import S3Server
 
 
 class TestLocalStore(StoreContract):
@@ -23,6 +24,18 @@ class TestMemoryStore(StoreContract):
     @pytest.fixture
     def store(self) -> Store:
         return Store.open(f"memory://{secrets.token_hex(8)}")
+
+
+class TestS3Store(StoreContract):
+    """Against a server process, over the network as any other."""
+
+    commits = 5
+
+    @pytest.fixture
+    def store(self, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
+        for name, value in s3.environment.items():
+            monkeypatch.setenv(name, value)
+        return Store.open(f"{s3.bucket('contract')}/{secrets.token_hex(8)}")
 
 
 def test_memory_is_one_store_by_name() -> None:
