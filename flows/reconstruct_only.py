@@ -11,12 +11,13 @@ from typing import Any
 from prefect import flow
 
 from flows.plain_json import finite
-from flows.settings import LabelParameters, only_scene, with_scene_paths
+from flows.settings import LabelParameters, only_scene
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import ReferenceSettings
 from storage.arrays import read_array
 from storage.stages import StageRef
 from storage.store import Store
+from tasks.fetch import fetched
 from tasks.ingest import ingest
 from tasks.judge import check_reference, cloud_alone, judge
 from tasks.plan import plan_reconstruction
@@ -41,19 +42,20 @@ def reconstruct_only(
         InputError: the source, the reference or the store is unusable, or there is more than one source.
     """
     start = time.perf_counter()
-    source, scene_id = only_scene(parameters)
+    scene = only_scene(parameters)
+    source, scene_id, settings = scene.source, scene.scene_id, scene.settings
     store = Store.open(parameters.store)
     store.check_writable()
     if against is not None:
         check_reference(against)
     with of_scene(scene_id):
         try:
-            settings = with_scene_paths(parameters.pipeline, scene_id)
-            d = plan_reconstruction(Path(source), settings).digests
-            keyframes = ingest(store.url, d["ingest"], source, settings.ingest)
-            if against is not None:  # what does not fit the frames is told before the longer work
-                check_reference(against, keyframes)
-            done = reconstruct(store.url, d["reconstruct"], keyframes, settings.reconstruct, settings.seed)
+            with fetched(source, settings) as here:
+                d = plan_reconstruction(here.source, here.settings).digests
+                keyframes = ingest(store.url, d["ingest"], str(here.source), settings.ingest)
+                if against is not None:  # what does not fit the frames is told before the longer work
+                    check_reference(against, keyframes)
+                done = reconstruct(store.url, d["reconstruct"], keyframes, here.settings.reconstruct, settings.seed)
         except InputError as error:
             if source in str(error) or (against is not None and against.source in str(error)):
                 raise

@@ -20,6 +20,7 @@ from ovseg3r_model.superpoints import geometry_superpoints
 from ovseg3r_model.training.model import TrainedModel
 from storage.scene_store import SceneStore
 from storage.store import Store
+from tasks.fetch import fetched
 from tasks.found import draw_found, found_in, on_device
 from tasks.ingest import ingest
 from tasks.model_files import find_model, read_model
@@ -78,12 +79,12 @@ def _scene(store: Store, parameters: SegmentParameters) -> tuple[str, LabelledSc
     if is_published(store, parameters.target):
         row = find(store, parameters.target)
         return row.scene_id, SceneStore(store).read(row.scene_id, row.digest).scene
-    source, scene_id = only_scene(labelling(parameters))
-    settings = parameters.pipeline
-    digests = plan_reconstruction(Path(source), settings).digests
-    with of_scene(scene_id):
-        keyframes = ingest(store.url, digests["ingest"], source, settings.ingest)
-        done = reconstruct(store.url, digests["reconstruct"], keyframes, settings.reconstruct, settings.seed)
+    scene = only_scene(labelling(parameters))
+    source, scene_id, settings = scene.source, scene.scene_id, scene.settings
+    with of_scene(scene_id), fetched(source, settings) as here:
+        digests = plan_reconstruction(here.source, here.settings).digests
+        keyframes = ingest(store.url, digests["ingest"], str(here.source), settings.ingest)
+        done = reconstruct(store.url, digests["reconstruct"], keyframes, here.settings.reconstruct, settings.seed)
     rec = load_reconstruction(done)
     nothing = Instances(
         (), np.zeros(0, np.uint16), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros((0, 4), np.uint16),

@@ -13,6 +13,7 @@ from ovseg3r_model.vocabulary import Vocabulary, parse_prompt, read_vocabulary
 from storage.catalog import Catalog
 from storage.store import Store
 from tasks.model_files import find_model
+from tasks.remote_files import is_url
 
 
 class SegmentParameters(Settings):
@@ -38,7 +39,7 @@ def check_target(parameters: SegmentParameters) -> None:
     find_model(store, parameters.model)
     words_of(parameters, ())
     if not is_published(store, parameters.target):
-        if not Path(parameters.target).expanduser().exists():
+        if not is_url(parameters.target) and not Path(parameters.target).expanduser().exists():
             known = ", ".join(row.scene_id for row in Catalog(store).rows()[:10]) or "none"
             raise InputError(
                 f"{parameters.target} is neither a scene of {store.url} nor a file or folder here; published are: "

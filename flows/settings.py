@@ -1,37 +1,121 @@
 """The parameters of the flows: what Prefect's form shows, what ``--config`` reads, what the command line fills."""
 
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from flows.manifest import ManifestRow, read_manifest
+from flows.sources import check_place, found_sources, scene_id_from
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import PipelineSettings, ReferenceSettings, Settings
-from ovseg3r_model.sources import scene_id_of
 from storage.names import check_scene_id, check_tag
+from storage.remote import check_url
 
 DEFAULT_STORE = "ovseg3r-store"
 MOST_WORKERS = 64
+MOST_PARTS = 256
 SCENE_ID = "{scene_id}"
 """Stands for each scene's id in the paths of masks and reconstructions, where several sources are labelled."""
 
 
 Tags = tuple[Annotated[str, AfterValidator(check_tag)], ...]
+StoreUrl = Annotated[str, AfterValidator(check_url)]
+Place = Annotated[str, AfterValidator(check_place)]
+Runner = Literal["threads", "processes", "dask", "ray"]
+
+
+def default_store() -> str:
+    """The store that is meant where none is named: OVSEG3R_STORE, else a folder here."""
+    return os.environ.get("OVSEG3R_STORE") or DEFAULT_STORE
 
 
 class LabelParameters(Settings):
     """Which sources to label, where to, and how."""
 
-    sources: tuple[str, ...] = Field(min_length=1, description="Videos or folders, one scene each.")
-    store: str = Field(DEFAULT_STORE, description="Folder or URL (s3://, gs://, az://) that scenes are published to.")
+    model_config = ConfigDict(hide_input_in_errors=True)  # a URL with a password is refused, and not repeated
+
+    sources: tuple[Place, ...] = Field(
+        (),
+        title="Sources",
+        description="Videos or folders, one scene each: paths, URLs (s3://, gs://, az://, https:// ...), or patterns "
+        "of either such as recordings/*.",
+    )
+    manifest: Place | None = Field(
+        None,
+        title="Manifest",
+        description="CSV or Parquet file, or its URL, with a source a row: columns url and, as wanted, id, format, "
+        "masks, tags.",
+    )
+    store: StoreUrl = Field(
+        default_factory=default_store,
+        title="Store",
+        description="Folder or URL (s3://, gs://, az://) that scenes are published to; without it OVSEG3R_STORE, else "
+        "ovseg3r-store.",
+    )
     scene_id: str | None = Field(
-        None, description="Name of the scene; only with one source. Else made from the source's name."
+        None,
+        title="Scene id",
+        description="Name of the scene; only with one source. Else made from the source's name.",
     )
     tags: Tags = Field(
-        (), description="Words of one's own for the scenes, to choose them by; without any, a scene keeps what it has."
+        (),
+        title="Tags",
+        description="Words of one's own for the scenes, to choose them by; without any, a scene keeps what it has.",
     )
-    workers: int = Field(1, ge=1, le=MOST_WORKERS, description="Scenes labelled at the same time.")
-    pipeline: PipelineSettings = PipelineSettings()
+    workers: int = Field(1, ge=1, le=MOST_WORKERS, title="Workers", description="Scenes labelled at the same time.")
+    runner: Runner = Field(
+        "threads",
+        title="Task runner",
+        description="What the scenes run on: threads or processes of this machine, or Dask or Ray.",
+    )
+    runner_address: str | None = Field(
+        None,
+        title="Address of Dask or Ray",
+        description="Of a running Dask scheduler or Ray head; without it one is started here, with so many workers.",
+    )
+    skip_failed: bool = Field(
+        False,
+        title="Skip what failed",
+        description="Do not try scenes again whose last try failed as bad input, until they or the settings change: "
+        "for schedules.",
+    )
+    until: Literal["reconstruct"] | None = Field(
+        None,
+        title="Stop after",
+        description="Stop after the reconstruction, as a queue of machines without a GPU may; another run finds it "
+        "done and goes on.",
+    )
+    split: int = Field(
+        1,
+        ge=1,
+        le=MOST_PARTS,
+        title="Parts",
+        description="Flow runs that share the work, where a deployment is run.",
+    )
+    pipeline: PipelineSettings = Field(
+        PipelineSettings(), title="Settings of the stages", description="All that decides what a source's labels are."
+    )
+
+    @model_validator(mode="after")
+    def _has_sources(self) -> Self:
+        if not self.sources and self.manifest is None:
+            raise ValueError("no source is given: give sources (videos, folders, URLs or patterns) or a manifest")
+        return self
+
+
+@dataclass(frozen=True)
+class NamedSource:
+    """One source to label. source: absolute path or URL. tags: those asked for, may be none. settings: the pipeline's,
+    with what the manifest says of this source and the scene's id put into paths."""
+
+    source: str
+    scene_id: str
+    tags: tuple[str, ...]
+    settings: PipelineSettings
 
 
 def read_config(path: Path) -> dict[str, object]:
@@ -80,28 +164,67 @@ def validated(model: type[Model], values: dict[str, object], prefix: str = "") -
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{prefix}{'.'.join(map(str, e['loc']))}: {e['msg'][:1].lower()}{e['msg'][1:]}" for e in error.errors()
-        )
+        wrong = "; ".join(f"{prefix}{'.'.join(map(str, e['loc']))}: {_message(e['msg'])}" for e in error.errors())
         raise InputError(
-            f"The settings are not usable: {wrong}; the command's --help and docs/configuration.md list them."
+            f"The settings are not usable: {wrong.lstrip(': ')}; the command's --help and docs/configuration.md list "
+            "them."
         ) from error
 
 
-def name_scenes(parameters: LabelParameters) -> list[tuple[str, str]]:
-    """(source, scene id) of every source, absolute and checked.
+def _message(text: str) -> str:
+    """pydantic's, to stand inside a sentence."""
+    text = text.removeprefix("Value error, ").rstrip(".")
+    return f"{text[:1].lower()}{text[1:]}"
+
+
+def name_scenes(parameters: LabelParameters) -> list[NamedSource]:
+    """Every source, absolute and checked: those given, in order, then the manifest's.
 
     Raises:
-        InputError: a given id is not usable, or two sources have one name.
+        InputError: a pattern, a URL or the manifest is not usable; a given id is not, or two sources have one name.
+        StoreError: a server that has to be asked cannot be.
     """
+    found = [_named(parameters, source) for source in found_sources(parameters.sources)]
+    if parameters.manifest is not None:
+        found += [_in_manifest(parameters, row) for row in read_manifest(parameters.manifest)]
     if parameters.scene_id is not None:
-        if len(parameters.sources) != 1:
+        if len(found) != 1:
+            raise InputError(f"--scene-id names one scene, but {len(found)} sources are given; leave it out.")
+        found = [replace(found[0], scene_id=check_scene_id(parameters.scene_id))]
+    if len(found) > 1:
+        _check_own_paths(found)
+    seen: dict[str, str] = {}
+    for one in found:
+        if one.scene_id in seen:
             raise InputError(
-                f"--scene-id names one scene, but {len(parameters.sources)} sources are given; leave it out."
+                f"{seen[one.scene_id]} and {one.source} would both be scene {one.scene_id}; label them one by one, "
+                "with --scene-id, or name them in a manifest."
             )
-        check_scene_id(parameters.scene_id)
-    if len(parameters.sources) > 1:
-        segment, given = parameters.pipeline.segment, parameters.pipeline.reconstruct
+        seen[one.scene_id] = one.source
+    return [replace(one, settings=with_scene_paths(one.settings, one.scene_id)) for one in found]
+
+
+def _named(parameters: LabelParameters, source: str) -> NamedSource:
+    return NamedSource(source, parameters.scene_id or scene_id_from(source), parameters.tags, parameters.pipeline)
+
+
+def _in_manifest(parameters: LabelParameters, row: ManifestRow) -> NamedSource:
+    """A row's source: what it says counts before what the run says, and its tags come to the run's."""
+    settings = parameters.pipeline
+    if row.source_format is not None:
+        ingest = settings.ingest.model_copy(update={"source_format": row.source_format})
+        settings = settings.model_copy(update={"ingest": ingest})
+    if row.masks is not None:
+        segment = settings.segment.model_copy(update={"masks": row.masks})
+        settings = settings.model_copy(update={"segment": segment})
+    return NamedSource(row.source, row.scene_id, tuple(sorted({*parameters.tags, *row.tags})), settings)
+
+
+def _check_own_paths(found: Sequence[NamedSource]) -> None:
+    """Raises InputError where several sources would share what is one recording's."""
+    used: dict[tuple[str, str], str] = {}
+    for one in found:
+        segment, given = one.settings.segment, one.settings.reconstruct
         measured = None if given.scale_from == "depth" else given.scale_from
         paths = (
             ("masks", segment.masks),
@@ -110,25 +233,15 @@ def name_scenes(parameters: LabelParameters) -> list[tuple[str, str]]:
             ("truth", segment.simulated.truth),
         )
         for what, path in paths:
-            if path is not None and SCENE_ID not in path:
+            if path is not None and SCENE_ID not in path and used.setdefault((what, path), one.source) != one.source:
                 raise InputError(
-                    f"{path}: one recording's {what} cannot be that of {len(parameters.sources)} sources; write "
+                    f"{path}: one recording's {what} cannot be that of {len(found)} sources; write "
                     f"{SCENE_ID} where the path differs, or label the sources one by one."
                 )
-    seen: dict[str, str] = {}
-    for source in parameters.sources:
-        path = str(Path(source).expanduser().resolve())
-        scene_id = parameters.scene_id or scene_id_of(Path(path))
-        if scene_id in seen:
-            raise InputError(
-                f"{seen[scene_id]} and {path} would both be scene {scene_id}; label them one by one, with --scene-id."
-            )
-        seen[scene_id] = path
-    return [(path, scene_id) for scene_id, path in seen.items()]
 
 
-def only_scene(parameters: LabelParameters) -> tuple[str, str]:
-    """(source, scene id) of the one source.
+def only_scene(parameters: LabelParameters) -> NamedSource:
+    """The one source.
 
     Raises:
         InputError: as :func:`name_scenes`, or there are several.

@@ -1,5 +1,6 @@
 """The tables of docs/configuration.md, from the models of the settings: printed to standard output."""
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -22,7 +23,7 @@ def rows(model: type[BaseModel], prefix: str = "", given: BaseModel | None = Non
     """One Markdown row for each setting, those of nested models under dotted names; ``given``: the model's values where
     it is the default of another."""
     for name, field in model.model_fields.items():
-        default = field.default if given is None else getattr(given, name)
+        default = field.get_default(call_default_factory=True) if given is None else getattr(given, name)
         if isinstance(default, PipelineSettings) and model is not LabelParameters:
             yield f"| `{prefix}{name}` | | As for `ovseg3r label`. |"
         elif isinstance(default, BaseModel):
@@ -39,4 +40,5 @@ def tables() -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    os.environ.pop("OVSEG3R_STORE", None)  # the table shows what holds without it
     sys.stdout.write("\n".join(tables()).rstrip() + "\n")

@@ -12,7 +12,7 @@ from ovseg3r_model.sources import images, nerfstudio, scannet, seven_scenes, tum
 from ovseg3r_model.sources.files import PICTURE_SUFFIXES
 from ovseg3r_model.video import open_video
 
-_VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".m4v", ".avi", ".webm", ".mpg", ".mpeg", ".ts", ".3gp"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".m4v", ".avi", ".webm", ".mpg", ".mpeg", ".ts", ".3gp"})
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _detect_folder(folder: Path) -> SourceFormat:
 
 
 def _advice(folder: Path, names: list[str]) -> str:
-    videos = [name for name in names if Path(name).suffix.lower() in _VIDEO_SUFFIXES]
+    videos = [name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
     if videos:
         return f"give the video itself: {folder / videos[0]}"
     if any(name.endswith(".sens") for name in names):

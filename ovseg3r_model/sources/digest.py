@@ -43,7 +43,11 @@ def scene_id_of(path: Path) -> str:
     has nothing usable ends in eight hex digits of its hash, so that two such names still differ.
     """
     path = path.resolve()
-    name = path.name if path.is_dir() else path.stem
+    return scene_id_from_name(path.name if path.is_dir() else path.stem)
+
+
+def scene_id_from_name(name: str) -> str:
+    """As :func:`scene_id_of`, from a folder's name or a file's without its suffix."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     safe = re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-_")
     if safe and len(safe) <= _LONGEST_ID:
