@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_import, cli_train, cli_weights
+from flows import cli_cluster, cli_import, cli_runs, cli_train, cli_weights
 from flows import cli_options as options
 from flows.cli_process import FAILED, errors_for_people, exit_code, print_json, stopping_soon
 
@@ -18,8 +18,16 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cli_weights.app)
+app.add_typer(cli_cluster.app)
 app.command("import")(cli_import.import_scenes)
-for command in (cli_train.train, cli_train.models, cli_train.segment, cli_train.evaluate):
+for command in (
+    cli_runs.status,
+    cli_runs.retry,
+    cli_train.train,
+    cli_train.models,
+    cli_train.segment,
+    cli_train.evaluate,
+):
     app.command()(command)
 
 
@@ -27,8 +35,9 @@ for command in (cli_train.train, cli_train.models, cli_train.segment, cli_train.
 def label(
     context: typer.Context,
     sources: Annotated[
-        list[str] | None, typer.Argument(help="Videos or folders of recordings; one scene each.")
+        list[str] | None, typer.Argument(help="Videos or folders of recordings, URLs, or patterns; one scene each.")
     ] = None,
+    manifest: options.Manifest = None,
     reconstruct: options.Reconstruct = None,
     reconstruction: options.Reconstruction = None,
     min_registered: options.MinRegistered = None,
@@ -52,7 +61,11 @@ def label(
     depth_intrinsics: options.DepthIntrinsics = None,
     scene_id: Annotated[str | None, typer.Option(help="Name of the scene; one source only.")] = None,
     tag: options.Tag = None,
-    workers: Annotated[int | None, typer.Option(help="Scenes at the same time [default: 1].")] = None,
+    workers: options.Workers = None,
+    runner: options.Runner = None,
+    runner_address: options.RunnerAddress = None,
+    skip_failed: options.SkipFailed = False,
+    until: options.Until = None,
     seed: options.Seed = None,
     config: options.Config = None,
     store: options.Store = None,
@@ -64,12 +77,17 @@ def label(
     failed, 2 for bad input.
     """
     with errors_for_people():
+        from flows.runners import check_runner
         from flows.settings import name_scenes
         from ovseg3r_model.segmentation import build_segmenter
 
         parameters = _parameters(context, config)
-        name_scenes(parameters)  # what is wrong here is told before the seconds that a server takes
-        build_segmenter(parameters.pipeline.segment, parameters.pipeline.features.save)
+        check_runner(parameters)
+        scenes = name_scenes(parameters)  # what is wrong here is told before the seconds that a server takes
+        if parameters.until is None and parameters.runner_address is None:
+            # a manifest may bring masks for some: one with them and one without say all
+            for settings in {s.settings.segment.masks is None: s.settings for s in scenes}.values():
+                build_segmenter(settings.segment, settings.features.save)
         _open(parameters.store, create=True).check_writable()
         from flows.local_server import prefect_server
 
@@ -219,6 +237,7 @@ def gc(
 
         from storage.catalog import Catalog, ModelCatalog
         from storage.garbage import collect_garbage
+        from storage.source_memory import SourceMemory
 
         opened = _open(store)
         report = collect_garbage(
@@ -227,6 +246,7 @@ def gc(
         if delete:
             Catalog(opened).compact()
             ModelCatalog(opened).compact()
+            SourceMemory(opened).keep_only({row.digest for row in Catalog(opened).rows(latest_only=False)})
         if as_json:
             print_json(asdict(report))
         else:

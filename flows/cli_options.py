@@ -51,6 +51,18 @@ Detector = Annotated[
 Sam = Annotated[str | None, typer.Option(metavar="NAME|FOLDER", help="Weights for masks [default: sam-vit-base].")]
 Truth = Annotated[str | None, typer.Option(help="Folder that a synthetic room was written to, for simulated.")]
 Device = Annotated[str | None, typer.Option(help="Of the 2D engine: auto, cpu, cuda, cuda:1 ... [default: auto].")]
+Manifest = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="CSV or Parquet, path or URL, of sources: url, id, format, masks, tags."),
+]
+Workers = Annotated[int | None, typer.Option(help="Scenes at the same time [default: 1].")]
+Runner = Annotated[str | None, typer.Option(help="Scenes run on threads, processes, dask or ray [default: threads].")]
+RunnerAddress = Annotated[str | None, typer.Option(help="Of a running Dask scheduler or Ray head.")]
+SkipFailed = Annotated[
+    bool,
+    typer.Option("--skip-failed", help="Leave scenes that failed as bad input, until they or the settings change."),
+]
+Until = Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage: reconstruct.")]
 Features = Annotated[bool, typer.Option("--features", help="Keep the 2D engine's features of points and instances.")]
 FeatureSize = Annotated[int | None, typer.Option(help="Channels to reduce the features to [default: all].")]
 
@@ -59,7 +71,12 @@ LABEL = {
     "store": "store",
     "scene_id": "scene_id",
     "tag": "tags",
+    "manifest": "manifest",
     "workers": "workers",
+    "runner": "runner",
+    "runner_address": "runner_address",
+    "skip_failed": "skip_failed",
+    "until": "until",
     "seed": "pipeline.seed",
     "max_views": "pipeline.ingest.max_views",
     "source_format": "pipeline.ingest.source_format",
@@ -84,6 +101,9 @@ LABEL = {
     "cut": "pipeline.superpoints.cut",
 }
 """By option: its place in ``flows.settings.LabelParameters``."""
+
+SOURCES = {"sources": "sources", "manifest": "manifest", "store": "store"}
+"""Of ``LABEL``, what says which sources, and where their scenes are."""
 
 REFERENCE = {
     "against": "source",

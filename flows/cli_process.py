@@ -19,14 +19,19 @@ INTERRUPTED = 130
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """Bad input becomes one sentence and exit code 2; an interrupted run says that it can be continued."""
+    """Bad input becomes one sentence and exit code 2, a store out of reach one and 1; an interrupted run says that it
+    can be continued."""
     from ovseg3r_model.errors import InputError
+    from storage.errors import StoreError
 
     try:
         yield
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(BAD_INPUT) from error
+    except StoreError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
         typer.echo("stopped; the same command goes on where it was", err=True)
         raise typer.Exit(INTERRUPTED) from error

@@ -86,9 +86,12 @@ def show_results(results: "Sequence[SceneResult]") -> None:
         for note in r.notes:
             console.print(f"note: {r.scene_id}: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         if r.status == "unchanged":
+            what = "reconstructed" if r.row is None else "published"
             console.print(
-                f"{r.scene_id}: already published with these settings, nothing to do.", markup=False, soft_wrap=True
+                f"{r.scene_id}: already {what} with these settings, nothing to do.", markup=False, soft_wrap=True
             )
+        elif r.status == "skipped":
+            console.print(f"skipped: {r.scene_id}: {r.message}", markup=False, highlight=False, soft_wrap=True)
         elif r.message:
             console.print(
                 f"error: {r.scene_id}: {r.message}", style="red", markup=False, highlight=False, soft_wrap=True

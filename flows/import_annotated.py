@@ -4,6 +4,7 @@ whole.
 A room goes through the labelling line with its exact depth, poses and masks; a scan is read as it is.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,15 +14,19 @@ from prefect.client.schemas.objects import State
 
 from flows.generate_labels import label
 from flows.import_settings import ImportParameters, name_annotated
-from flows.scenes import THREADS, Listed, SceneResult, known, results_of, run_each, told
+from flows.runners import scene_runner
+from flows.scenes import Course, Listed, SceneResult, known, results_of, state_of, told
+from flows.sharing import Job, Knowledge, run_each
 from ovseg3r_model.annotated.find import AnnotatedSource, find_annotated
 from ovseg3r_model.annotated.rooms import recording_of
 from ovseg3r_model.annotated.scannet200 import locate
 from storage.store import Store
 from tasks.annotate import plan_scan, publish_scan
+from tasks.seen import run_seen
+from tasks.server import show_logs
 
 
-@flow(name="import-annotated", persist_result=False, task_runner=THREADS)
+@flow(name="import-annotated", persist_result=False)
 def import_annotated(parameters: ImportParameters) -> State[list[SceneResult]]:
     """Imports every scene; one that fails does not stop the rest. The state's data is a list of :class:`SceneResult`,
     failed if one is.
@@ -31,35 +36,48 @@ def import_annotated(parameters: ImportParameters) -> State[list[SceneResult]]:
     """
     store = Store.open(parameters.store)
     store.check_writable()
-    runner = import_scene.with_options(tags=["ovseg3r"])
     jobs = [
-        partial(runner.submit, scene, scene_id, store.url, parameters) for scene, scene_id in name_annotated(parameters)
+        Job(
+            str(scene.path),
+            scene_id,
+            {"source": scene, "scene_id": scene_id, "store_url": store.url, "parameters": parameters},
+        )
+        for scene, scene_id in name_annotated(parameters)
     ]
-    return run_each(jobs, parameters.workers)
+    runner = scene_runner(parameters.workers)
+    with runner as opened, run_seen("import-annotated", store.url, len(jobs)) as seen:
+        runs = import_scene.with_options(tags=["ovseg3r"])
+        return state_of(run_each(opened, runs, store, jobs, Knowledge(), seen.ended))
 
 
 @task(name="import-scene", task_run_name="import-{scene_id}", cache_policy=NO_CACHE, persist_result=False)
-def import_scene(source: AnnotatedSource, scene_id: str, store_url: str, parameters: ImportParameters) -> SceneResult:
+def import_scene(
+    source: AnnotatedSource, scene_id: str, store_url: str, parameters: ImportParameters, silent: str | None
+) -> SceneResult:
     """One scene from end to end; what fails is told, not raised, so that the other scenes go on."""
+    show_logs()
+    course = Course(Store.open(store_url), str(source.path), scene_id, silent)
     work = _import_room if source.kind == "room" else _import_scan
-    return told(str(source.path), scene_id, lambda: work(source, scene_id, store_url, parameters))
+    return told(course, partial(work, course, source, parameters))
 
 
-def _import_room(source: AnnotatedSource, scene_id: str, store_url: str, parameters: ImportParameters) -> Listed:
+def _import_room(course: Course, source: AnnotatedSource, parameters: ImportParameters) -> Listed:
     (room,) = find_annotated(source.path, "room")
-    recording = str(recording_of(room.path))
-    return label(recording, scene_id, store_url, parameters.for_room(room.path), parameters.tags, "scene")
+    recording = replace(course, source=str(recording_of(room.path)))
+    return label(recording, parameters.for_room(room.path), parameters.tags, "scene")
 
 
-def _import_scan(source: AnnotatedSource, scene_id: str, store_url: str, parameters: ImportParameters) -> Listed:
+def _import_scan(course: Course, source: AnnotatedSource, parameters: ImportParameters) -> Listed:
     (scan,) = find_annotated(source.path, "scannet200")
     parameters.check_for_scan(scan.path)
     files, path = locate(scan.path), str(scan.path)
-    todo = plan_scan(files, scene_id, parameters.superpoints)
-    before = known(Store.open(store_url), todo, scene_id, path, parameters.tags)
+    course.at("source")
+    todo = plan_scan(files, course.scene_id, parameters.superpoints)
+    course.at("publish", todo.digests["publish"])
+    before = known(course.store, todo, course.scene_id, path, parameters.tags)
     if before.listed is not None:
         return before.listed
-    row = publish_scan(store_url, todo, scene_id, path, files, parameters.superpoints, before.tags)
+    row = publish_scan(course.store.url, todo, course.scene_id, path, files, parameters.superpoints, before.tags)
     return Listed(row, (), True)
 
 

@@ -1,41 +1,48 @@
-"""What the flows that publish scenes share: what became of a scene, and many of them, a few at a time."""
+"""One scene of many: claimed, worked on, and what became of it. What the flows that publish scenes share."""
 
 import logging
+import secrets
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from prefect.client.schemas.objects import State
-from prefect.futures import as_completed
 from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.settings import MOST_WORKERS
+from flows.retry_settings import Until, kept
+from flows.settings import NamedSource
 from ovseg3r_model.errors import InputError
 from storage.catalog import Catalog
 from storage.catalog_rows import CatalogRow
+from storage.claims import Claim, Claims
+from storage.failures import Failure, Failures
+from storage.parquet_rows import utc_now
 from storage.scene_store import SceneStore
 from storage.store import Store
-from tasks.plan import Plan
+from tasks.plan import STAGE_VERSIONS, Plan
 from tasks.progress import of_scene
 
 logger = logging.getLogger("ovseg3r.flow")
 
-THREADS: Any = ThreadPoolTaskRunner(max_workers=MOST_WORKERS)  # the flow itself keeps to `workers`
+Status = Literal["published", "unchanged", "reconstructed", "skipped", "bad-input", "failed", "elsewhere"]
+FAILURES = ("failed", "bad-input")
+ENGINES = "engines"
+"""What a scene's work begins with: whether this machine has what the settings ask for. No source is to blame for it."""
+
 _OLDER = "The catalog shows a newer version of this scene, made with other settings; --all lists this one too."
 
 
 @dataclass(frozen=True)
 class SceneResult:
     """What became of one source. ``row`` is its catalog row where it is published; ``message`` says why where it is
-    not.
+    not. A scene that is "elsewhere", with another worker, is looked at again before a flow ends.
     """
 
     source: str
     scene_id: str
-    status: Literal["published", "unchanged", "bad-input", "failed"]
+    status: Status
     seconds: float
     message: str = ""
     row: CatalogRow | None = None
@@ -48,30 +55,116 @@ class SceneResult:
 
 @dataclass(frozen=True)
 class Listed:
-    """A scene in the catalog; fresh: it was published just now."""
+    """A scene that the work came to. row: in the catalog, None where it was to be reconstructed alone; fresh: that was
+    done just now."""
 
-    row: CatalogRow
+    row: CatalogRow | None
     notes: tuple[str, ...]
     fresh: bool
 
 
-def told(source: str, scene_id: str, work: Callable[[], Listed]) -> SceneResult:
-    """One scene's result; what fails is told, not raised, so that the other scenes go on."""
+@dataclass
+class Course:
+    """The way of one scene through its stages. silent: the last sign of life of a worker that left it. key: of its
+    source as it is now, and the settings. parameters: what another try needs; None where failures are not recorded.
+    """
+
+    store: Store
+    source: str
+    scene_id: str
+    silent: str | None = None
+    key: str | None = None
+    parameters: dict[str, Any] | None = None
+    stage: str = ENGINES
+    done: tuple[str, ...] = ()
+    digest: str | None = None
+    claim: Claim | None = None
+
+    def at(self, stage: str, digest: str | None = None) -> None:
+        """What is done now, for those who ask; digest: of the scene it will be, once that is known."""
+        if self.stage in STAGE_VERSIONS:
+            self.done += (self.stage,)
+        self.stage, self.digest = stage, digest or self.digest
+        if self.claim is not None:
+            self.claim.at(stage, self.done, self.digest or "")
+
+
+def course_of(store: Store, scene: NamedSource, key: str | None, until: Until, silent: str | None) -> Course:
+    """The way of a source that is labelled."""
+    return Course(store, scene.source, scene.scene_id, silent, key, kept(scene, until))
+
+
+def told(course: Course, work: Callable[[], Listed]) -> SceneResult:
+    """One scene's result, unless another worker has the scene; what fails is told, not raised, so that the other scenes
+    go on."""
     start = time.perf_counter()
-
-    def result(status: Literal["published", "unchanged", "bad-input", "failed"], **more: Any) -> SceneResult:
-        return SceneResult(source, scene_id, status, round(time.perf_counter() - start, 2), **more)
-
-    with of_scene(scene_id):
+    with of_scene(course.scene_id):
         try:
-            done = work()
-        except InputError as error:
-            logger.info("%s: %s", scene_id, error)
-            return result("bad-input", message=str(error) if source in str(error) else f"{source}: {error}")
+            course.claim = Claims(course.store).take(course.scene_id, silent=course.silent)
         except Exception as error:
-            logger.error("%s failed:\n%s", scene_id, traceback.format_exc())
-            return result("failed", message=f"{type(error).__name__}: {error}")
-        return result("published" if done.fresh else "unchanged", row=done.row, notes=done.notes)
+            result = _told(course, error)
+        else:
+            if course.claim is None:
+                return SceneResult(course.source, course.scene_id, "elsewhere", 0.0)
+            with course.claim:  # a failure is recorded before others may take the scene up
+                result = _worked(course, work)
+    return replace(result, seconds=round(time.perf_counter() - start, 2))
+
+
+def _worked(course: Course, work: Callable[[], Listed]) -> SceneResult:
+    try:
+        done = work()
+    except Exception as error:
+        return _told(course, error)
+    _beside(course, lambda: Failures(course.store).clear(course.scene_id))
+    fresh: Status = "reconstructed" if done.row is None else "published"
+    status: Status = fresh if done.fresh else "unchanged"
+    return SceneResult(course.source, course.scene_id, status, 0.0, row=done.row, notes=done.notes)
+
+
+def _told(course: Course, error: Exception) -> SceneResult:
+    """The result of an error in the work."""
+    if isinstance(error, InputError):
+        logger.info("%s: %s", course.scene_id, error)
+        message = str(error) if course.source in str(error) else f"{course.source}: {error}"
+        return failed(course, "bad-input", message)
+    logger.error("%s failed:\n%s", course.scene_id, "".join(traceback.format_exception(error)))
+    return failed(course, "failed", f"{type(error).__name__}: {error}")
+
+
+def failed(course: Course, status: Literal["bad-input", "failed"], message: str) -> SceneResult:
+    """The result, which is recorded for `ovseg3r status` and `retry` where failures are."""
+    _beside(course, lambda: _record(course, status, message))
+    return SceneResult(course.source, course.scene_id, status, 0.0, message)
+
+
+def _record(course: Course, status: Literal["bad-input", "failed"], message: str) -> None:
+    if course.parameters is None:
+        return
+    holder = None if course.claim is None else course.claim.holder
+    failure = Failure(
+        scene_id=course.scene_id,
+        source=course.source,
+        status=status,
+        stage=course.stage,
+        done=course.done,
+        message=message,
+        when=utc_now(),
+        worker="" if holder is None else holder.worker,
+        attempt=secrets.token_hex(8),
+        digest=course.digest,
+        key=course.key,
+        parameters=course.parameters,
+    )
+    Failures(course.store).record(failure)
+
+
+def _beside(course: Course, note: Callable[[], None]) -> None:
+    """Does what the scene's result does not hang on."""
+    try:
+        note()
+    except (OSError, InputError) as error:
+        logger.warning("%s: the record of failures could not be changed: %s", course.scene_id, error)
 
 
 @dataclass(frozen=True)
@@ -89,21 +182,25 @@ def known(store: Store, todo: Plan, scene_id: str, source: str, tags: tuple[str,
     Raises:
         InputError: the id is that of a scene from another source.
     """
-    digest = todo.digests["publish"]
-    complete = SceneStore(store).published(scene_id, digest) is not None
-    catalog = Catalog(store)
-    rows = [row for row in catalog.rows(latest_only=False) if row.scene_id == scene_id]
-    kept = tags or (rows[-1].tags if rows else ())
+    rows = Catalog(store).rows_of(scene_id)
+    listed = listed_in(store, rows, todo.digests["publish"], tags)
+    if listed is None:
+        for row in rows[-1:]:
+            if row.source_digest != todo.source and row.source != source:
+                raise InputError(
+                    f"{source}: scene {scene_id} is already published from another source ({row.source}); "
+                    "choose a name with --scene-id."
+                )
+    return Known(listed, tags or (rows[-1].tags if rows else ()))
+
+
+def listed_in(store: Store, rows: Sequence[CatalogRow], digest: str, tags: tuple[str, ...]) -> Listed | None:
+    """The scene with that digest among its rows, in order of time, with ``tags`` where any are given; None where it is
+    not there, or its data is lost."""
     for row in rows:
-        if row.digest == digest and complete:
-            return Known(_tagged(catalog, row, tags, () if row is rows[-1] else (_OLDER,)), kept)
-    for row in rows[-1:]:
-        if row.source_digest != todo.source and row.source != source:
-            raise InputError(
-                f"{source}: scene {scene_id} is already published from another source ({row.source}); "
-                "choose a name with --scene-id."
-            )
-    return Known(None, kept)
+        if row.digest == digest and SceneStore(store).published(row.scene_id, digest) is not None:
+            return _tagged(Catalog(store), row, tags, () if row is rows[-1] else (_OLDER,))
+    return None
 
 
 def _tagged(catalog: Catalog, row: CatalogRow, tags: tuple[str, ...], notes: tuple[str, ...]) -> Listed:
@@ -114,30 +211,12 @@ def _tagged(catalog: Catalog, row: CatalogRow, tags: tuple[str, ...], notes: tup
     return Listed(tagged, (*notes, f"Its tags are now {', '.join(tagged.tags)}."), False)
 
 
-def run_each(submissions: Sequence[Callable[[], Any]], workers: int) -> State[list[SceneResult]]:
-    """Submits a task for each scene, at most ``workers`` at a time. The state's data is their results in order; it is
-    failed if one is."""
-    running: dict[int, Any] = {}
-    done: dict[int, SceneResult] = {}
-    for number, submit in enumerate(submissions):
-        if len(running) == workers:
-            _collect(next(as_completed(list(running.values()))), running, done)
-        running[number] = submit()
-    for future in list(running.values()):
-        _collect(future, running, done)
-    results = [done[number] for number in sorted(done)]
-    bad = [r for r in results if r.status in ("failed", "bad-input")]
+def state_of(results: list[SceneResult]) -> State[list[SceneResult]]:
+    """The final state of a flow over scenes; failed if one of them is."""
+    bad = [r.scene_id for r in results if r.status in FAILURES]
     if bad:
-        return Failed(
-            message=f"{len(bad)} of {len(results)} scenes failed: {', '.join(r.scene_id for r in bad)}", data=results
-        )
+        return Failed(message=f"{len(bad)} of {len(results)} scenes failed: {', '.join(bad)}", data=results)
     return Completed(data=results)
-
-
-def _collect(future: Any, running: dict[int, Any], done: dict[int, SceneResult]) -> None:
-    """Moves a scene's result from those running to those done."""
-    number = next(n for n, other in running.items() if other == future)
-    done[number] = running.pop(number).result()
 
 
 def results_of(state: State[Any]) -> list[SceneResult]:

@@ -3,14 +3,18 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 from ovseg3r_model.errors import InputError
 from storage.catalog import Catalog, ModelCatalog
+from storage.claims import CLAIMS
 from storage.commits import MARKER, read_marker
+from storage.failures import FAILURES
 from storage.model_store import MODELS
 from storage.names import check_digest, check_scene_id
 from storage.parquet_rows import AnyRow
@@ -18,6 +22,8 @@ from storage.scene_store import SCENES
 from storage.store import PROBES, Entry, Store
 from storage.table import Table
 
+_FAILURES_KEPT = timedelta(days=30)  # as long somebody may want to know, or to try again
+_READERS = 32  # markers read at once: object stores answer in tens of milliseconds
 _STAGING = re.compile(r"#\d+$")  # what a killed put leaves on a local disk; obstore neither lists nor deletes it
 
 
@@ -27,7 +33,7 @@ class GcReport:
 
     attempts: uncommitted or beaten tries at a stage. parts: folders of saved pieces. outputs: committed stage outputs.
     scenes, models: superseded published ones. leftovers: folders of either, never committed. temporary: files of killed
-    writes.
+    writes, claims of workers that are gone, failures of more than a month ago.
     """
 
     attempts: int
@@ -70,7 +76,9 @@ def collect_garbage(
         *_stages(store, intermediates),
         *_published(Catalog(store), SCENES, before, superseded, dry_run),
         *_published(ModelCatalog(store), MODELS, before, superseded, dry_run),
-        *_probes(store),
+        *_singles(store, PROBES, before),
+        *_singles(store, CLAIMS, before),
+        *_singles(store, FAILURES, min(before, datetime.now(UTC) - _FAILURES_KEPT)),
     ]
     doomed = [item for item in doomed if item.entries and max(entry.modified for entry in item.entries) < before]
     files = list(_staging_files(store.root, before))
@@ -84,8 +92,7 @@ def collect_garbage(
 
 
 def _stages(store: Store, intermediates: bool) -> Iterator[_Doomed]:
-    for folder, entries in _folders(store, "stages"):
-        winner = _winner(store, folder)
+    for _, entries, winner in _folders(store, "stages"):
         for name, group in _by_child(entries):
             if name == "parts":
                 yield _Doomed("parts", group)
@@ -101,9 +108,8 @@ def _published(table: Table[AnyRow], top: str, before: datetime, superseded: boo
     # Time runs from the newer row: until then the older one was what readers took.
     settled = {row.id: row.digest for row in table.rows() if datetime.fromisoformat(row.listed_at) < before}
     listed = {(row.id, row.digest) for row in table.rows(latest_only=False)}
-    for folder, entries in _folders(table.store, top):
+    for folder, entries, winner in _folders(table.store, top):
         _, name, digest = folder.split("/")
-        winner = _winner(table.store, folder)
         for child, group in _by_child(entries):
             if child not in (MARKER, winner):
                 yield _Doomed("leftovers", group)
@@ -124,17 +130,22 @@ def _winner(store: Store, folder: str) -> str | None:
     return None if marker is None else str(marker["attempt"])
 
 
-def _probes(store: Store) -> Iterator[_Doomed]:
-    for entry in store.list(PROBES):
-        yield _Doomed("temporary", (entry,))
+def _singles(store: Store, folder: str, before: datetime) -> Iterator[_Doomed]:
+    """Objects that stand each for itself and are not written any more."""
+    for entry in store.list(folder):
+        if entry.modified < before:
+            yield _Doomed("temporary", (entry,))
 
 
-def _folders(store: Store, top: str) -> list[tuple[str, tuple[Entry, ...]]]:
-    """Objects below ``top`` by their folder, top/name/digest."""
+def _folders(store: Store, top: str) -> list[tuple[str, tuple[Entry, ...], str | None]]:
+    """Objects below ``top`` by their folder, top/name/digest, and the attempt that its marker names."""
     deep = (entry for entry in store.list(top) if entry.key.count("/") > 2)
     grouped = groupby(deep, key=lambda entry: "/".join(entry.key.split("/")[:3]))
     # Objects of other programs lie elsewhere in the tree and are left alone.
-    return [(folder, tuple(entries)) for folder, entries in grouped if _is_digest_folder(folder)]
+    found = [(folder, tuple(entries)) for folder, entries in grouped if _is_digest_folder(folder)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        winners = pool.map(partial(_winner, store), (folder for folder, _ in found))
+        return [(folder, entries, winner) for (folder, entries), winner in zip(found, winners, strict=True)]
 
 
 def _is_digest_folder(folder: str) -> bool:

@@ -1,0 +1,39 @@
+"""The flow ``retry-failed``: scenes whose labelling failed -> another try, from the records of the failures."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.generate_labels import label_all
+from flows.retry_settings import RetryParameters, Until, to_retry
+from flows.runners import scene_runner
+from flows.scenes import SceneResult, results_of, state_of
+from storage.store import Store
+from tasks.seen import run_seen
+
+
+@flow(name="retry-failed", persist_result=False)
+def retry_failed(parameters: RetryParameters) -> State[list[SceneResult]]:
+    """Tries the scenes again as they were to be labelled. The state's data is as that of ``generate-labels``.
+
+    Raises:
+        InputError: the store is unusable, or a scene that is named has not failed.
+    """
+    store = Store.open(parameters.store, create=False)
+    store.check_writable()
+    chosen = to_retry(store, parameters.scenes)
+    goals: tuple[Until, ...] = ("reconstruct", None)
+    runner = scene_runner(parameters.workers, parameters.runner, parameters.runner_address)
+    results = []
+    with runner as opened, run_seen("retry-failed", store.url, len(chosen)) as seen:
+        for until in goals:
+            scenes = [scene for scene, goal in chosen if goal == until]
+            results += label_all(opened, store, scenes, seen.ended, until)
+    return state_of(results)
+
+
+def run(parameters: RetryParameters) -> list[SceneResult]:
+    """As ``generate_labels.run``."""
+    state: State[Any] = retry_failed(parameters, return_state=True)
+    return results_of(state)
