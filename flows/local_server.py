@@ -23,8 +23,9 @@ _QUIET = {
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
     "PREFECT_CLI_PROMPT": "false",
-    "PREFECT_LOGGING_TO_API_ENABLED": "false",
 }
+# Where nobody will look at the server, nothing is sent to it that is only to be looked at (``tasks.seen.named_server``).
+_UNSEEN = {"OVSEG3R_PRIVATE_SERVER": "1", "PREFECT_LOGGING_TO_API_ENABLED": "false"}
 # Of this process only, not of the server: what fails is told by the flow itself, without Prefect's tracebacks.
 _SILENT = ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 _START_SECONDS = 180
@@ -47,7 +48,8 @@ def prefect_server() -> Iterator[None]:
         os.environ.setdefault(*_SILENT)
         yield
         return
-    template = _cache_folder() / f"prefect-{version('prefect')}.db"
+    os.environ.update(_UNSEEN)
+    template = template_database()
     with tempfile.TemporaryDirectory(prefix="ovseg3r-prefect-", ignore_cleanup_errors=True) as home:
         database = Path(home) / "prefect.db"
         known = template.is_file()
@@ -62,6 +64,7 @@ def prefect_server() -> Iterator[None]:
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 pass_fds=[listener.fileno()],
+                start_new_session=True,  # Ctrl-C is for us: stages still have to tell how they ended
             )
             os.environ.setdefault(*_SILENT)
             os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
@@ -71,7 +74,8 @@ def prefect_server() -> Iterator[None]:
                 _keep_template(database, template)
             yield
         finally:
-            del os.environ["PREFECT_API_URL"]
+            for name in ("PREFECT_API_URL", *_UNSEEN):
+                os.environ.pop(name, None)
             server.kill()
             server.communicate()
 
@@ -94,9 +98,11 @@ def _wait(server: "subprocess.Popen[bytes]", log: Path) -> None:
         )
 
 
-def _cache_folder() -> Path:
+def template_database() -> Path:
+    """Where the migrated, empty database of this version of Prefect is kept, once a server has made it."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "ovseg3r"
+    cache = (Path(base) if base else Path.home() / ".cache") / "ovseg3r"
+    return cache / f"prefect-{version('prefect')}.db"
 
 
 def _keep_template(database: Path, template: Path) -> None:

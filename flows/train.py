@@ -8,12 +8,15 @@ from prefect import flow
 
 from flows.train_settings import TrainParameters, chosen_scenes, settled
 from ovseg3r_model.segmentation.imported import file_digest
+from storage.catalog import ModelCatalog
 from storage.digests import canonical_json, stage_digest
 from storage.model_rows import ModelRow
 from storage.store import Store
 from tasks.model_files import keys_of
 from tasks.progress import of_scene
 from tasks.publish_model import publish_model
+from tasks.seen import model_seen
+from tasks.server import show_logs
 from tasks.train import STAGE, VERSION, train
 
 
@@ -25,6 +28,7 @@ def train_model(parameters: TrainParameters) -> ModelRow:
     Raises:
         InputError: the store is unusable, or the selection finds nothing to train on, or nothing to evaluate on.
     """
+    show_logs()
     store = Store.open(parameters.store, create=False)
     store.check_writable()
     scenes, held_out = chosen_scenes(store, parameters)
@@ -48,7 +52,11 @@ def train_model(parameters: TrainParameters) -> ModelRow:
             store.url, digest, keys_of(scenes), keys_of(held_out), vocabulary,
             any(row.annotation == "scene" for row in scenes), model, parameters.schedule,
         )  # fmt: skip
-        return publish_model(
+        listed = {row.digest for row in ModelCatalog(store).rows(latest_only=False)}
+        row = publish_model(
             store.url, parameters.model_id, trained, keys_of(scenes), keys_of(held_out), vocabulary, data_digest,
             [row.source_digest for row in scenes], model,
         )  # fmt: skip
+    if row.digest not in listed:
+        model_seen(store.url, row)
+    return row

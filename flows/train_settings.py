@@ -1,8 +1,10 @@
 """The parameters of the flow ``train``."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
-from flows.settings import DEFAULT_STORE
+from flows.settings import default_store
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import Settings
 from ovseg3r_model.text import build_text_encoder
@@ -19,14 +21,30 @@ from storage.store import Store
 class TrainParameters(Settings):
     """Which published scenes to train on, what, and under which name to publish it."""
 
-    model_id: str = Field("segmenter", description="Name that the model is published under.")
-    store: str = Field(DEFAULT_STORE, description="Folder or URL of the store that holds the scenes, and the models.")
-    scenes: SelectionSettings = SelectionSettings()
-    held_out: SelectionSettings | None = Field(
-        None, description="Scenes with truth to evaluate on; they are left out of the training."
+    model_id: str = Field("segmenter", title="Model", description="Name that the model is published under.")
+    store: str = Field(
+        default_factory=default_store,
+        title="Store",
+        description="Folder or URL of the store that holds the scenes, and the models.",
     )
-    model: ModelSettings = ModelSettings()
-    schedule: ScheduleSettings = ScheduleSettings()
+    scenes: SelectionSettings = Field(
+        SelectionSettings(),
+        title="Scenes to train on",
+        description="Of the published ones; all, unless said otherwise.",
+    )
+    held_out: SelectionSettings | None = Field(
+        None,
+        title="Scenes to evaluate on",
+        description="Scenes with truth to evaluate on; they are left out of the training.",
+    )
+    model: ModelSettings = Field(
+        ModelSettings(), title="The network", description="Its size, its text encoder, and how it is trained."
+    )
+    schedule: ScheduleSettings = Field(
+        ScheduleSettings(),
+        title="While it trains",
+        description="What decides no weights: checkpoints, reading, curves.",
+    )
 
 
 def chosen_scenes(store: Store, parameters: TrainParameters) -> tuple[list[CatalogRow], list[CatalogRow]]:
@@ -38,18 +56,12 @@ def chosen_scenes(store: Store, parameters: TrainParameters) -> tuple[list[Catal
     """
     check_model_id(parameters.model_id)
     rows = Catalog(store).rows()
-    held_out = [] if parameters.held_out is None else select(rows, parameters.held_out)
+    scenes, held_out = rows_to_train_on(rows, parameters)
     if parameters.held_out is not None and not held_out:
         raise InputError(
             f"{store.url}: none of {len(rows)} published scenes is what is asked to be held out; `ovseg3r catalog` "
             "lists them with their tags."
         )
-    left_out = {row.scene_id for row in held_out} | {row.source_digest for row in held_out}
-    scenes = [
-        row
-        for row in select(rows, parameters.scenes)
-        if not {row.scene_id, row.source_digest} & left_out  # nor the same film under another name
-    ]
     if not scenes:
         raise InputError(
             f"{store.url}: none of {len(rows)} published scenes is left to train on; `ovseg3r catalog` lists them with "
@@ -60,6 +72,24 @@ def chosen_scenes(store: Store, parameters: TrainParameters) -> tuple[list[Catal
             f"{store.url}: none of the {len(scenes)} scenes to train on names anything; `ovseg3r show` tells what a "
             "scene holds."
         )
+    return scenes, held_out
+
+
+def rows_to_train_on(
+    rows: Sequence[CatalogRow], parameters: TrainParameters
+) -> tuple[list[CatalogRow], list[CatalogRow]]:
+    """As :func:`chosen_scenes`, whatever is missing.
+
+    Raises:
+        InputError: a scene that is named in full is not published.
+    """
+    held_out = [] if parameters.held_out is None else select(rows, parameters.held_out)
+    left_out = {row.scene_id for row in held_out} | {row.source_digest for row in held_out}
+    scenes = [
+        row
+        for row in select(rows, parameters.scenes)
+        if not {row.scene_id, row.source_digest} & left_out  # nor the same film under another name
+    ]
     return scenes, held_out
 
 
