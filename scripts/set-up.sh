@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv: finds Python, adds the system libraries that lack, installs the project as pinned in constraints.txt.
 # Called by make; may be called by hand. Needs nothing but bash, Python >= 3.11 and, for what lacks, apt-get.
+# With --lacking it only prints the Debian packages that lack, on one line: the images take them from here.
 # Exit codes: 0 ready, 2 something must be installed by hand first (the command is printed), 1 the install failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -99,6 +100,11 @@ make_venv() {
 
 main() {
     local python packages started=$SECONDS size=""
+    if [ "${1:-}" = --lacking ]; then
+        python=$(find_python)
+        lacking_packages "$python"
+        return
+    fi
     # One install at a time, also when two makes start together. The lock ends with this process.
     if command -v flock >/dev/null; then
         exec 9<pyproject.toml
@@ -115,4 +121,4 @@ main() {
     say "ready after $((SECONDS - started)) s"
 }
 
-main
+main "$@"
