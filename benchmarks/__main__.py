@@ -22,6 +22,7 @@ from benchmarks.grouping import superpoint_rows
 from benchmarks.labelling import lifting_rows
 from benchmarks.markdown import VIDEO_HEAD, figure, with_range
 from benchmarks.measure import Row, machine
+from benchmarks.orchestration import orchestration_rows
 from benchmarks.segmenting import overlap_rows, segmentation_memory_rows, segmentation_rows
 from benchmarks.storing import storage_rows
 from benchmarks.training_steps import training_rows
@@ -44,6 +45,7 @@ SPEED: dict[str, Callable[[bool], list[Row]]] = {
     "evaluation": evaluation_rows,
     "network": lambda quick: [*network_rows(quick), *whole_rows(quick)],
     "training": training_rows,
+    "orchestration": orchestration_rows,
     "segmentation": lambda quick: [*overlap_rows(quick), *segmentation_memory_rows(quick), *segmentation_rows(quick)],
 }
 

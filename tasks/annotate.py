@@ -3,7 +3,6 @@
 import time
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model import pictures
 from ovseg3r_model.annotated.scannet200 import SceneFiles, content_digest, read_scene
@@ -16,6 +15,7 @@ from storage.store import Store
 from tasks.listing import Origin, publish_and_list
 from tasks.plan import Plan
 from tasks.progress import announce
+from tasks.retrying import STAGE_OPTIONS
 
 VERSION = 1
 """Raised by hand whenever the same files would give another scene."""
@@ -34,7 +34,7 @@ def plan_scan(files: SceneFiles, scene_id: str, settings: SuperpointSettings) ->
     return Plan(content, {**made, "publish": config}, {"publish": digest})
 
 
-@task(name="import-scan", cache_policy=NO_CACHE, persist_result=False)
+@task(name="import-scan", **STAGE_OPTIONS)
 def publish_scan(
     store_url: str,
     todo: Plan,

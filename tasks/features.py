@@ -3,7 +3,6 @@
 from typing import Any
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.point_features import reduced, sample_features
 from ovseg3r_model.records import Reduction, SceneFeatures
@@ -12,13 +11,14 @@ from storage.arrays import read_array, write_array
 from storage.stages import Attempt, StageRef, Stages
 from tasks.progress import announce
 from tasks.reconstruct import load_reconstruction
+from tasks.retrying import STAGE_OPTIONS
 from tasks.segment import load_view_features
 from tasks.stage import run_stage
 
 _KINDS = ("point", "object")
 
 
-@task(name="features", cache_policy=NO_CACHE, persist_result=False)
+@task(name="features", **STAGE_OPTIONS)
 def features(
     store_url: str, digest: str, reconstruction: StageRef, masks: StageRef, settings: FeatureSettings
 ) -> StageRef:

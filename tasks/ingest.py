@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.keyframes import choose_keyframes
 from ovseg3r_model.reconstruction.registration import with_intrinsics
@@ -15,12 +14,13 @@ from ovseg3r_model.sources import open_recording
 from storage.arrays import FrameWriter, StoredImages, create_array, open_array, read_array, write_array
 from storage.stages import Attempt, StageRef, Stages
 from tasks.progress import announce
+from tasks.retrying import STAGE_OPTIONS
 from tasks.stage import run_stage
 
 _OPTIONAL = ("intrinsics", "world_from_camera", "depth_intrinsics", "color_from_depth")
 
 
-@task(name="ingest", cache_policy=NO_CACHE, persist_result=False)
+@task(name="ingest", **STAGE_OPTIONS)
 def ingest(store_url: str, digest: str, source: str, settings: IngestSettings) -> StageRef:
     """Chooses and stores the keyframes of a source. Raises InputError for a source that cannot be read."""
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.pictures import png
@@ -20,6 +19,7 @@ from storage.stages import StageRef
 from tasks.ingest import load_recording
 from tasks.progress import announce
 from tasks.reconstruct import load_reconstruction
+from tasks.retrying import STAGE_OPTIONS
 
 _CALIBRATION = ("confidence", "within_2_percent", "median_error", "pixels")
 
@@ -33,7 +33,7 @@ class Judgement:
     pictures: dict[str, bytes]
 
 
-@task(name="judge", cache_policy=NO_CACHE, persist_result=False)
+@task(name="judge", **STAGE_OPTIONS)
 def judge(keyframes: StageRef, reconstruction: StageRef, against: ReferenceSettings) -> Judgement:
     """Judges cameras, and depth where both sides have it. Raises InputError for a reference that does not serve."""
     recording, result, reference = (

@@ -3,7 +3,6 @@
 from typing import Any
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.lifting import lift as lift_masks
 from ovseg3r_model.lifting import locate
@@ -12,11 +11,12 @@ from storage.arrays import read_array, write_array
 from storage.stages import Attempt, StageRef, Stages
 from tasks.progress import announce
 from tasks.reconstruct import load_reconstruction
+from tasks.retrying import STAGE_OPTIONS
 from tasks.segment import load_masks
 from tasks.stage import run_stage
 
 
-@task(name="lift", cache_policy=NO_CACHE, persist_result=False)
+@task(name="lift", **STAGE_OPTIONS)
 def lift(store_url: str, digest: str, reconstruction: StageRef, masks: StageRef) -> StageRef:
     """Lifts the masks. Raises InputError where they do not fit the frames."""
 

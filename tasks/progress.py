@@ -47,6 +47,11 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+def listened() -> bool:
+    """Whether somebody listens in this process."""
+    return bool(_listeners)
+
+
 def stop() -> None:
     """Makes the stages of this process end at their next step, in whatever thread they run; there is no way back."""
     _stopping.set()

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model import pictures
 from ovseg3r_model.reconstruction.lens import pictures_of_views
@@ -20,12 +19,13 @@ from tasks.listing import Origin, publish_and_list
 from tasks.plan import Plan
 from tasks.progress import announce
 from tasks.reconstruct import load_reconstruction
+from tasks.retrying import STAGE_OPTIONS
 from tasks.segment import load_masks
 from tasks.superpoints import load_superpoints
 from tasks.truth import load_truth
 
 
-@task(name="publish", cache_policy=NO_CACHE, persist_result=False)
+@task(name="publish", **STAGE_OPTIONS)
 def publish(
     store_url: str, plan: Plan, scene_id: str, source: str, stages: dict[str, StageRef], tags: Sequence[str] = ()
 ) -> CatalogRow:

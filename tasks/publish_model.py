@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.training.model_settings import ModelSettings
 from storage.catalog import ModelCatalog
@@ -16,9 +15,10 @@ from storage.stages import StageRef
 from storage.store import Store
 from tasks.listing import list_row, software
 from tasks.model_files import SceneKey
+from tasks.retrying import STAGE_OPTIONS
 
 
-@task(name="publish-model", cache_policy=NO_CACHE, persist_result=False)
+@task(name="publish-model", **STAGE_OPTIONS)
 def publish_model(
     store_url: str,
     model_id: str,

@@ -3,15 +3,15 @@
 from typing import Any
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
-from ovseg3r_model.reconstruction.protocol import build_reconstructor
+from ovseg3r_model.reconstruction.protocol import build_reconstructor, engine_for, torch_device
 from ovseg3r_model.records import Correspondence, DenseDepth, Points, Reconstruction, Views
 from ovseg3r_model.settings import ReconstructSettings
 from storage.arrays import read_array, write_array
 from storage.stages import Attempt, StageRef, Stages
 from tasks.ingest import load_recording
 from tasks.progress import announce
+from tasks.retrying import STAGE_OPTIONS
 from tasks.stage import run_stage
 
 _ARRAYS = {
@@ -22,7 +22,7 @@ _ARRAYS = {
 _DEPTH = ("z", "confidence")
 
 
-@task(name="reconstruct", cache_policy=NO_CACHE, persist_result=False)
+@task(name="reconstruct", **STAGE_OPTIONS)
 def reconstruct(store_url: str, digest: str, keyframes: StageRef, settings: ReconstructSettings, seed: int) -> StageRef:
     """Reconstructs a scene. Raises InputError where the source lacks what the engine needs."""
 
@@ -39,7 +39,16 @@ def reconstruct(store_url: str, digest: str, keyframes: StageRef, settings: Reco
             "notes": list(result.notes),
         }
 
-    return run_stage(store_url, "reconstruct", digest, work)
+    return run_stage(store_url, "reconstruct", digest, work, lambda: _device(keyframes, settings))
+
+
+def _device(keyframes: StageRef, settings: ReconstructSettings) -> str | None:
+    """The torch device that the engine computes on; None where it needs none."""
+    group = keyframes.group()
+    engine = engine_for(settings, "depth" in group and "world_from_camera" in group)
+    if engine == "posed-rgbd":
+        return None
+    return torch_device((settings.dust3r if engine == "dust3r" else settings.dense).device)
 
 
 def load_reconstruction(ref: StageRef, depth: bool = False) -> Reconstruction:

@@ -12,25 +12,27 @@ from typing import Any
 import numpy as np
 import zarr
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.lifting import gather_instances
 from ovseg3r_model.reconstruction.lens import instances_of_views, masks_of_views
+from ovseg3r_model.reconstruction.protocol import torch_device
 from ovseg3r_model.records import Float16, Images, Instances, Reconstruction, ViewFeatures, ViewMasks
 from ovseg3r_model.segmentation import build_segmenter
+from ovseg3r_model.segmentation.protocol import engine_for
 from ovseg3r_model.settings import SegmentSettings
 from storage.arrays import FrameWriter, StoredImages, create_array, open_array, read_array, write_array
 from storage.stages import Attempt, StageRef, Stages
 from tasks.ingest import load_recording
 from tasks.progress import announce
+from tasks.retrying import STAGE_OPTIONS
 from tasks.stage import run_stage
 
 _COLUMNS = ("view", "label", "score", "box")
 _BATCH = "batch.txt"
 
 
-@task(name="segment", cache_policy=NO_CACHE, persist_result=False)
+@task(name="segment", **STAGE_OPTIONS)
 def segment(
     store_url: str, digest: str, keyframes: StageRef, settings: SegmentSettings, features: bool = False
 ) -> StageRef:
@@ -69,7 +71,12 @@ def segment(
             "notes": [*notes, *_told(len(instances), dropped)],
         }
 
-    return run_stage(store_url, "segment", digest, work)
+    return run_stage(store_url, "segment", digest, work, lambda: _device(settings))
+
+
+def _device(settings: SegmentSettings) -> str | None:
+    """The torch device that the engine computes on; None where it is not learned."""
+    return torch_device(settings.device) if engine_for(settings) in ("grounded-sam", "sam3") else None
 
 
 def load_masks(ref: StageRef, reconstruction: Reconstruction) -> tuple[Images, Instances]:

@@ -7,13 +7,23 @@ from typing import Any
 
 from storage.stages import Attempt, StageRef, Stages
 from storage.store import Store
+from tasks.limits import gpu_slot
 from tasks.progress import announce, check_stop
 
 logger = logging.getLogger("ovseg3r.stage")
 
 
-def run_stage(store_url: str, stage: str, digest: str, work: Callable[[Stages, Attempt], dict[str, Any]]) -> StageRef:
+def run_stage(
+    store_url: str,
+    stage: str,
+    digest: str,
+    work: Callable[[Stages, Attempt], dict[str, Any]],
+    device: Callable[[], str | None] = lambda: None,
+) -> StageRef:
     """The stage's committed output; ``work`` fills an attempt and returns its summary when there is none yet.
+
+    device: asked before work, the torch device that it computes on: on a GPU it waits for a slot, which no second
+    counts.
 
     What an attempt wrote before an error is deleted at once; what a killed one wrote is never seen and falls to garbage
     collection.
@@ -24,6 +34,11 @@ def run_stage(store_url: str, stage: str, digest: str, work: Callable[[Stages, A
     if known is not None:
         announce(stage, 1, 1, reused=True)
         return known
+    with gpu_slot(device()):
+        return _run(stages, stage, digest, work)
+
+
+def _run(stages: Stages, stage: str, digest: str, work: Callable[[Stages, Attempt], dict[str, Any]]) -> StageRef:
     attempt = stages.begin(stage, digest)
     start = time.perf_counter()
     try:

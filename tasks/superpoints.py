@@ -3,7 +3,6 @@
 from typing import Any
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.records import Int32
 from ovseg3r_model.settings import SuperpointSettings
@@ -13,11 +12,12 @@ from storage.stages import Attempt, StageRef, Stages
 from tasks.lift import load_lifted
 from tasks.progress import announce
 from tasks.reconstruct import load_reconstruction
+from tasks.retrying import STAGE_OPTIONS
 from tasks.segment import load_masks
 from tasks.stage import run_stage
 
 
-@task(name="superpoints", cache_policy=NO_CACHE, persist_result=False)
+@task(name="superpoints", **STAGE_OPTIONS)
 def superpoints(
     store_url: str,
     digest: str,

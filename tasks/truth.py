@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from ovseg3r_model.annotated.rooms import truth_of_points
 from ovseg3r_model.records import SceneTruth
@@ -13,10 +12,11 @@ from storage.arrays import read_array, write_array
 from storage.stages import Attempt, StageRef, Stages
 from tasks.progress import announce
 from tasks.reconstruct import load_reconstruction
+from tasks.retrying import STAGE_OPTIONS
 from tasks.stage import run_stage
 
 
-@task(name="truth", cache_policy=NO_CACHE, persist_result=False)
+@task(name="truth", **STAGE_OPTIONS)
 def truth(store_url: str, digest: str, reconstruction: StageRef, room: str) -> StageRef:
     """Asks the truth in the folder that a room was written to. Raises InputError where it is of other frames."""
 

@@ -52,6 +52,7 @@ def test_every_row_has_a_baseline_and_finite_positive_figures(result: dict[str, 
         "evaluation",
         "network",
         "training",
+        "orchestration",
     }
     for row in result["speed"]:
         assert set(row) == ROW
