@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from flows.settings import DEFAULT_STORE, MOST_WORKERS, Tags
+from flows.settings import MOST_WORKERS, StoreUrl, Tags, default_store
 from ovseg3r_model.annotated.find import AnnotatedFormat, AnnotatedSource, find_annotated
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import (
@@ -26,7 +26,9 @@ class ImportParameters(Settings):
     sources: tuple[str, ...] = Field(
         min_length=1, description="Folders of rooms or of ScanNet200-style scans, or folders that hold many of them."
     )
-    store: str = Field(DEFAULT_STORE, description="Folder or URL (s3://, gs://, az://) that scenes are published to.")
+    store: StoreUrl = Field(
+        default_factory=default_store, description="Folder or URL (s3://, gs://, az://) that scenes are published to."
+    )
     format: AnnotatedFormat = Field("auto", description="What the sources are; auto looks at what is there.")
     tags: Tags = Field(
         (), description="Words of one's own for the scenes, to choose them by; without any, a scene keeps what it has."

@@ -24,7 +24,7 @@ _QUIET = {
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
     "PREFECT_CLI_PROMPT": "false",
 }
-# Where nobody will look at the server, nothing is sent to it that is only to be looked at (``tasks.server.named_server``).
+# Nobody will look at the private server: what is only to be looked at is not sent (``tasks.server.named_server``).
 _UNSEEN = {"OVSEG3R_PRIVATE_SERVER": "1", "PREFECT_LOGGING_TO_API_ENABLED": "false"}
 # Of this process only, not of the server: what fails is told by the flow itself, without Prefect's tracebacks.
 _SILENT = ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

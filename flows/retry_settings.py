@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from flows.settings import MOST_WORKERS, NamedSource, Runner, default_store
+from flows.settings import MOST_WORKERS, NamedSource, Runner, StoreUrl, default_store
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import PipelineSettings, Settings
 from storage.failures import Failure, Failures
@@ -16,7 +16,7 @@ Until = Literal["reconstruct"] | None
 class RetryParameters(Settings):
     """Which failed scenes to try again, and on what."""
 
-    store: str = Field(
+    store: StoreUrl = Field(
         default_factory=default_store,
         title="Store",
         description="Folder or URL that the scenes were to be published to.",

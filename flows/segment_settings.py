@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from flows.settings import DEFAULT_STORE, LabelParameters, only_scene
+from flows.settings import LabelParameters, StoreUrl, default_store, only_scene
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.network.inference import InferenceSettings
 from ovseg3r_model.settings import PipelineSettings, Settings
@@ -20,7 +20,9 @@ class SegmentParameters(Settings):
     """Where to look, what for, and by which model."""
 
     target: str = Field(description="A published scene's id, or a video or the folder of a recording.")
-    store: str = Field(DEFAULT_STORE, description="Folder or URL of the store that holds the model, and the scene.")
+    store: StoreUrl = Field(
+        default_factory=default_store, description="Folder or URL of the store that holds the model, and the scene."
+    )
     model: str = Field("segmenter", description="Trained model.")
     prompt: str | None = Field(None, description='What to look for, such as "chair. office desk. mug".')
     vocabulary: str | None = Field(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from flows.settings import default_store
+from flows.settings import StoreUrl, default_store
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import Settings
 from ovseg3r_model.text import build_text_encoder
@@ -22,7 +22,7 @@ class TrainParameters(Settings):
     """Which published scenes to train on, what, and under which name to publish it."""
 
     model_id: str = Field("segmenter", title="Model", description="Name that the model is published under.")
-    store: str = Field(
+    store: StoreUrl = Field(
         default_factory=default_store,
         title="Store",
         description="Folder or URL of the store that holds the scenes, and the models.",
