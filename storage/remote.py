@@ -122,12 +122,7 @@ def _by_profile() -> bool:
         return False
     if os.environ.get("AWS_PROFILE"):
         return True
-    roles = (
-        "AWS_WEB_IDENTITY_TOKEN_FILE",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    )
-    if any(os.environ.get(name) for name in roles):
+    if any(os.environ.get(name) for name in _ROLES):
         return False
     return Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser().is_file()
 
