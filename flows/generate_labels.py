@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -164,5 +163,4 @@ def run(parameters: LabelParameters) -> list[SceneResult]:
     Raises:
         InputError: nothing could be started.
     """
-    state: State[Any] = generate_labels(parameters, return_state=True)
-    return results_of(state)
+    return results_of(lambda: generate_labels(parameters, return_state=True))

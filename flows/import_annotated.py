@@ -6,7 +6,6 @@ A room goes through the labelling line with its exact depth, poses and masks; a 
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -87,5 +86,4 @@ def run(parameters: ImportParameters) -> list[SceneResult]:
     Raises:
         InputError: nothing could be started.
     """
-    state: State[Any] = import_annotated(parameters, return_state=True)
-    return results_of(state)
+    return results_of(lambda: import_annotated(parameters, return_state=True))

@@ -1,7 +1,5 @@
 """The flow ``retry-failed``: scenes whose labelling failed -> another try, from the records of the failures."""
 
-from typing import Any
-
 from prefect import flow
 from prefect.client.schemas.objects import State
 
@@ -35,5 +33,4 @@ def retry_failed(parameters: RetryParameters) -> State[list[SceneResult]]:
 
 def run(parameters: RetryParameters) -> list[SceneResult]:
     """As ``generate_labels.run``."""
-    state: State[Any] = retry_failed(parameters, return_state=True)
-    return results_of(state)
+    return results_of(lambda: retry_failed(parameters, return_state=True))
