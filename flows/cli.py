@@ -7,7 +7,8 @@ import typer
 
 from flows import cli_cluster, cli_import, cli_runs, cli_train, cli_weights
 from flows import cli_options as options
-from flows.cli_process import FAILED, errors_for_people, exit_code, print_json, stopping_soon
+from flows.cli_process import FAILED, errors_for_people, print_json, stopping_soon
+from flows.cli_scenes import run_and_show
 
 app = typer.Typer(
     name="ovseg3r",
@@ -89,19 +90,7 @@ def label(
             for settings in {s.settings.segment.masks is None: s.settings for s in scenes}.values():
                 build_segmenter(settings.segment, settings.features.save)
         _open(parameters.store, create=True).check_writable()
-        from flows.local_server import prefect_server
-
-        with prefect_server(), stopping_soon():
-            from flows.display import progress_shown, show_results
-            from flows.generate_labels import run
-
-            with progress_shown(quiet=as_json):
-                results = run(parameters)
-        if as_json:
-            print_json([r.plain() for r in results])
-        else:
-            show_results(results)
-        raise typer.Exit(exit_code([r.status for r in results]))
+        run_and_show(_run, parameters, as_json)
 
 
 @app.command()
@@ -328,3 +317,9 @@ def _parameters(context: typer.Context, config: Path | None) -> Any:
     from ovseg3r_model.settings import merged
 
     return checked(merged(read_config(config) if config else {}, options.given(context, options.LABEL)))
+
+
+def _run() -> Any:
+    from flows.generate_labels import run
+
+    return run

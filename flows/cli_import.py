@@ -1,11 +1,12 @@
 """`ovseg3r import`: scenes with ground truth into the catalog."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flows import cli_options as options
-from flows.cli_process import errors_for_people, exit_code, print_json, stopping_soon
+from flows.cli_process import errors_for_people
+from flows.cli_scenes import run_and_show
 
 PLACES = {
     "sources": "sources",
@@ -55,16 +56,10 @@ def import_scenes(
         parameters = validated(ImportParameters, merged(read_config(config) if config else {}, given))
         name_annotated(parameters)  # what is wrong here is told before the seconds that a server takes
         OpenStore.open(parameters.store).check_writable()
-        from flows.local_server import prefect_server
+        run_and_show(_run, parameters, as_json)
 
-        with prefect_server(), stopping_soon():
-            from flows.display import progress_shown, show_results
-            from flows.import_annotated import run
 
-            with progress_shown(quiet=as_json):
-                results = run(parameters)
-        if as_json:
-            print_json([r.plain() for r in results])
-        else:
-            show_results(results)
-        raise typer.Exit(exit_code([r.status for r in results]))
+def _run() -> Any:
+    from flows.import_annotated import run
+
+    return run

@@ -1,12 +1,13 @@
 """`ovseg3r status`, `ovseg3r retry`: how far the labelling is, and another try at what failed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flows import cli_options as options
-from flows.cli_process import errors_for_people, exit_code, print_json, stopping_soon
+from flows.cli_process import errors_for_people, print_json
+from flows.cli_scenes import run_and_show
 
 RETRY = {
     "scenes": "scenes",
@@ -87,16 +88,10 @@ def retry(
                 typer.echo("no scene has failed")
             return
         opened.check_writable()
-        from flows.local_server import prefect_server
+        run_and_show(_run, parameters, as_json)
 
-        with prefect_server(), stopping_soon():
-            from flows.display import progress_shown, show_results
-            from flows.retry import run
 
-            with progress_shown(quiet=as_json):
-                results = run(parameters)
-        if as_json:
-            print_json([r.plain() for r in results])
-        else:
-            show_results(results)
-        raise typer.Exit(exit_code([r.status for r in results]))
+def _run() -> Any:
+    from flows.retry import run
+
+    return run
