@@ -18,27 +18,32 @@ _WORDS = "12 views of 160x120, one worker"
 
 
 def orchestration_rows(quick: bool) -> list[Row]:
-    """Two rows for each runner: a process that labels one room, and what each room more takes."""
-    count = 2 if quick else 24
+    """Two rows for each runner: a process that labels one room, and what each room more takes. Quick: the former alone,
+    for threads."""
+    count = 1 if quick else 24
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sources = [_room(folder, seed) for seed in range(count)]
+        if quick:
+            return [_start_row(_RUNNERS[0], *(_seconds(folder, way, sources) for way in (_RUNNERS[0], _BARE)))]
         _seconds(folder, _BARE, sources[:1])  # compiles, for all that come
         bare_one, bare_more = _one_and_more(folder, _BARE, sources)
         rows = []
-        for runner in _RUNNERS[:1] if quick else _RUNNERS:
+        for runner in _RUNNERS:
             one, more = _one_and_more(folder, runner, sources)
             rows += [
-                Row(
-                    "orchestration", f"one room, {runner}", _WORDS, one, 1, one, "s", "the stages alone", bare_one,
-                    bare_one + 3,
-                ),
+                _start_row(runner, one, bare_one),
                 Row(
                     "orchestration", f"each room more, {runner}", f"{count - 1} rooms of {_WORDS}", more, 1, more,
                     "s", "the stages alone", bare_more, 1.05 * bare_more,
                 ),
             ]  # fmt: skip
         return rows
+
+
+def _start_row(runner: str, seconds: float, bare: float) -> Row:
+    name = f"one room, {runner}"
+    return Row("orchestration", name, _WORDS, seconds, 1, seconds, "s", "the stages alone", bare, bare + 3)
 
 
 def _room(folder: Path, seed: int) -> str:
@@ -67,7 +72,7 @@ def _label(runner: str, store: str, sources: list[str]) -> None:
         return
     from flows.local_server import prefect_server
 
-    with prefect_server():
+    with prefect_server("flows.generate_labels"):
         from flows.generate_labels import run
 
         results = run(LabelParameters.model_validate(given | {"runner": runner}))

@@ -8,7 +8,7 @@ import typer
 from flows import cli_cluster, cli_import, cli_runs, cli_train, cli_weights
 from flows import cli_options as options
 from flows.cli_process import FAILED, errors_for_people, print_json, stopping_soon
-from flows.cli_scenes import run_and_show
+from flows.cli_scenes import run_and_show, show_ended
 
 app = typer.Typer(
     name="ovseg3r",
@@ -78,8 +78,10 @@ def label(
     failed, 2 for bad input.
     """
     with errors_for_people():
+        from flows.local_server import server_is_named
         from flows.runners import check_runner
         from flows.settings import name_scenes
+        from flows.standing import already_done
         from ovseg3r_model.segmentation import build_segmenter
 
         parameters = _parameters(context, config)
@@ -89,8 +91,11 @@ def label(
             # a manifest may bring masks for some: one with them and one without say all
             for settings in {s.settings.segment.masks is None: s.settings for s in scenes}.values():
                 build_segmenter(settings.segment, settings.features.save)
-        _open(parameters.store, create=True).check_writable()
-        run_and_show(_run, parameters, as_json)
+        opened = _open(parameters.store, create=True)
+        opened.check_writable()
+        if not server_is_named() and (done := already_done(opened, scenes, parameters.skip_failed)) is not None:
+            show_ended(done, as_json)  # nobody would look at a run
+        run_and_show("flows.generate_labels", parameters, as_json)
 
 
 @app.command()
@@ -137,7 +142,7 @@ def reconstruct(
         _open(parameters.store, create=True).check_writable()
         from flows.local_server import prefect_server
 
-        with prefect_server(), stopping_soon():
+        with prefect_server("flows.reconstruct_only"), stopping_soon():
             from flows.display import progress_shown, show_reconstruction
             from flows.reconstruct_only import reconstruct_only
 
@@ -278,7 +283,7 @@ def demo(
     with errors_for_people():
         from flows.local_server import prefect_server
 
-        with prefect_server(), stopping_soon():
+        with prefect_server("flows.demo_train" if train else "flows.demo"), stopping_soon():
             from flows.demo import run_demo
             from flows.demo_train import run_demo_train
             from flows.display import progress_shown, show_demo
@@ -317,9 +322,3 @@ def _parameters(context: typer.Context, config: Path | None) -> Any:
     from ovseg3r_model.settings import merged
 
     return checked(merged(read_config(config) if config else {}, options.given(context, options.LABEL)))
-
-
-def _run() -> Any:
-    from flows.generate_labels import run
-
-    return run

@@ -1,6 +1,6 @@
 """`ovseg3r import`: scenes with ground truth into the catalog."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -56,10 +56,4 @@ def import_scenes(
         parameters = validated(ImportParameters, merged(read_config(config) if config else {}, given))
         name_annotated(parameters)  # what is wrong here is told before the seconds that a server takes
         OpenStore.open(parameters.store).check_writable()
-        run_and_show(_run, parameters, as_json)
-
-
-def _run() -> Any:
-    from flows.import_annotated import run
-
-    return run
+        run_and_show("flows.import_annotated", parameters, as_json)

@@ -1,7 +1,7 @@
 """`ovseg3r status`, `ovseg3r retry`: how far the labelling is, and another try at what failed."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -88,10 +88,4 @@ def retry(
                 typer.echo("no scene has failed")
             return
         opened.check_writable()
-        run_and_show(_run, parameters, as_json)
-
-
-def _run() -> Any:
-    from flows.retry import run
-
-    return run
+        run_and_show("flows.retry", parameters, as_json)

@@ -114,7 +114,7 @@ def train(
         chosen_scenes(opened, parameters)  # what is wrong here is told before the seconds that a server takes
         from flows.local_server import prefect_server
 
-        with prefect_server(), stopping_soon():
+        with prefect_server("flows.train"), stopping_soon():
             from flows.display import progress_shown
             from flows.display_models import show_models
             from flows.train import train_model
@@ -184,7 +184,7 @@ def segment(
         check_target(parameters)
         from flows.local_server import prefect_server
 
-        with prefect_server(), stopping_soon():
+        with prefect_server("flows.segment_scene"), stopping_soon():
             from flows.display import progress_shown
             from flows.display_models import show_found
             from flows.segment_scene import segment_scene

@@ -8,10 +8,11 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
+from flows.final_state import results_of, state_of
 from flows.parts import start_parts
 from flows.retry_settings import Until
 from flows.runners import SceneRunner, check_runner, scene_runner
-from flows.scenes import Course, Listed, SceneResult, course_of, known, results_of, state_of, told
+from flows.scenes import Course, Listed, SceneResult, course_of, known, told
 from flows.settings import LabelParameters, NamedSource, name_scenes
 from flows.sharing import Ended, Job, run_each
 from flows.standing import Standing

@@ -11,10 +11,11 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
+from flows.final_state import results_of, state_of
 from flows.generate_labels import label
 from flows.import_settings import ImportParameters, name_annotated
 from flows.runners import scene_runner
-from flows.scenes import Course, Listed, SceneResult, known, results_of, state_of, told
+from flows.scenes import Course, Listed, SceneResult, known, told
 from flows.sharing import Job, Knowledge, run_each
 from ovseg3r_model.annotated.find import AnnotatedSource, find_annotated
 from ovseg3r_model.annotated.rooms import recording_of

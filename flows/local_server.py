@@ -6,6 +6,7 @@ for each other's locks.
 """
 
 import contextlib
+import importlib
 import os
 import shutil
 import socket
@@ -29,13 +30,32 @@ _UNSEEN = {"OVSEG3R_PRIVATE_SERVER": "1", "PREFECT_LOGGING_TO_API_ENABLED": "fal
 # Of this process only, not of the server: what fails is told by the flow itself, without Prefect's tracebacks.
 _SILENT = ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 _START_SECONDS = 180
+_IDLE_SERVICES = (
+    "CANCELLATION_CLEANUP", "DB_VACUUM", "EVENT_PERSISTER", "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "SCHEDULER",
+    "TASK_RUN_RECORDER", "TRIGGERS",
+)  # fmt: skip
+# Of the private server only. What it would do for a UI and for deployments is left; registering Prefect's blocks alone
+# takes as long as half of its other start.
+_BARE = {
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _IDLE_SERVICES},
+}
+
+
+def server_is_named() -> bool:
+    """Whether runs are to be told to a server that people look at. To be asked outside of :func:`prefect_server`."""
+    return bool(os.environ.get("PREFECT_API_URL"))
 
 
 @contextlib.contextmanager
-def prefect_server() -> Iterator[None]:
+def prefect_server(module: str = "prefect") -> Iterator[None]:
     """Inside, flows of this process have a server: the one that PREFECT_API_URL names, else a private one.
 
-    To be entered before prefect is imported, as prefect reads its settings then.
+    To be entered before prefect is imported, as prefect reads its settings then. module: is imported while the private
+    server starts, which takes about as long.
 
     Raises:
         RuntimeError: the private server does not start; its log is in the message.
@@ -44,7 +64,7 @@ def prefect_server() -> Iterator[None]:
         os.environ.setdefault(name, value)
     for name in ("NO_PROXY", "no_proxy"):  # the private server is here, whatever proxy leads outside
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
-    if os.environ.get("PREFECT_API_URL"):
+    if server_is_named():
         os.environ.setdefault(*_SILENT)
         yield
         return
@@ -64,12 +84,13 @@ def prefect_server() -> Iterator[None]:
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 pass_fds=[listener.fileno()],
+                env=os.environ | _BARE | {"PREFECT_API_DATABASE_MIGRATE_ON_START": str(not known).lower()},
                 start_new_session=True,  # Ctrl-C is for us: stages still have to tell how they ended
             )
             os.environ.setdefault(*_SILENT)
             os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
         try:
-            _wait(server, log)
+            _wait(server, log, module)
             if not known:
                 _keep_template(database, template)
             yield
@@ -80,13 +101,12 @@ def prefect_server() -> Iterator[None]:
             server.communicate()
 
 
-def _wait(server: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Waits until the server is ready, importing prefect here meanwhile, which takes about as long."""
+def _wait(server: "subprocess.Popen[bytes]", log: Path, module: str) -> None:
+    """Waits until the server is ready, importing the module here meanwhile."""
     timer = threading.Timer(_START_SECONDS, server.kill)
     timer.start()
     try:
-        import prefect  # noqa: F401
-
+        importlib.import_module(module)
         assert server.stdout is not None  # noqa: S101 - it is a pipe
         ready = server.stdout.readline()
     finally:
@@ -125,8 +145,6 @@ def _keep_template(database: Path, template: Path) -> None:
 def _serve(descriptor: int) -> None:
     """The server process: ends when its parent does."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["PREFECT__SERVER_EPHEMERAL"] = "1"
-    os.environ["PREFECT_UI_ENABLED"] = "0"
     import uvicorn
     from prefect.server.api.server import create_app
 

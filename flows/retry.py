@@ -3,10 +3,11 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.final_state import results_of, state_of
 from flows.generate_labels import label_all
 from flows.retry_settings import RetryParameters, Until, to_retry
 from flows.runners import scene_runner
-from flows.scenes import SceneResult, results_of, state_of
+from flows.scenes import SceneResult
 from storage.store import Store
 from tasks.seen import run_seen
 

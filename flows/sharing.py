@@ -13,9 +13,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from prefect import Task
+from typing import TYPE_CHECKING, Any
 
 from flows.runners import Lost, SceneRunner
 from flows.scenes import SceneResult
@@ -23,6 +21,9 @@ from ovseg3r_model.errors import InputError
 from storage.claims import Claims
 from storage.store import Store
 from tasks.progress import check_stop
+
+if TYPE_CHECKING:
+    from prefect import Task
 
 logger = logging.getLogger("ovseg3r.flow")
 

@@ -20,6 +20,18 @@ logger = logging.getLogger("ovseg3r.flow")
 _REFRESH = 10.0  # seconds between two listings of what other workers may have done meanwhile
 
 
+def already_done(store: Store, scenes: Sequence[NamedSource], skip_failed: bool) -> list[SceneResult] | None:
+    """The results of a run that finds nothing to do, told without Prefect and its server; None where something is."""
+    # what is new mostly comes last: where it does, not all are looked at twice
+    for some in (scenes[-1:], scenes):
+        standing = Standing(store, some, skip_failed)
+        results = [standing.settled(Job(scene.source, scene.scene_id, {}), False) for scene in some]
+        done = [result for result in results if result is not None]
+        if len(done) < len(some):
+            return None
+    return done
+
+
 class Standing(Knowledge):
     """The scenes of a run as the store has them; ``settled`` is asked before a task is started for one.
 

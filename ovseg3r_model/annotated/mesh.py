@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-import open3d as o3d
 from scipy.spatial import cKDTree
 
 from ovseg3r_model.errors import InputError
@@ -28,6 +27,8 @@ def read_mesh(path: Path) -> Points:
     Raises:
         InputError: the file cannot be read, is damaged, too large, or lacks colours or faces.
     """
+    import open3d as o3d
+
     declared = _declared(path)
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
         read = o3d.io.read_triangle_mesh(path)

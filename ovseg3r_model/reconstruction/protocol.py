@@ -7,6 +7,7 @@ A new engine: one file in this folder with a class that has ``name`` and ``recon
 
 import hashlib
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -96,6 +97,8 @@ def torch_device(name: str) -> str:
     Raises:
         InputError: it cannot be used.
     """
+    if name == "cpu" or (name == "auto" and version("torch").endswith("+cpu")):
+        return "cpu"  # known without the seconds that importing torch takes
     import torch
 
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

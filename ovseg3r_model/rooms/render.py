@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import open3d as o3d
 
 from ovseg3r_model.records import Float32, Float64, Int64, UInt8, UInt32
 from ovseg3r_model.rooms.geometry import look
-from ovseg3r_model.rooms.room import Room
+from ovseg3r_model.rooms.room import Room, tensor
 
 DEFAULT_SIZE = (640, 480)
 
@@ -89,7 +88,7 @@ def _shoot(room: Room, intrinsics: Float64, world_from_camera: Float64, pixel: F
     y = (pixel[:, 1:] - intrinsics[1, 2]) / intrinsics[1, 1]
     rays = np.empty((n, 6), np.float32)
     rays[:, :3], rays[:, 3:] = origin, x * turn[:, 0] + y * turn[:, 1] + turn[:, 2]
-    hit = room.scene.cast_rays(o3d.core.Tensor.from_numpy(rays))
+    hit = room.scene.cast_rays(tensor(rays))
     depth = hit["t_hit"].numpy()
     seen = np.isfinite(depth)
     primitive = np.where(seen, hit["primitive_ids"].numpy().astype(np.int64), -1)

@@ -2,15 +2,25 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import open3d as o3d
 
-from ovseg3r_model.records import Float32, Float64, Int32, UInt8
+from ovseg3r_model.records import Float32, Float64, Int32, UInt8, UInt32
 from ovseg3r_model.rooms.decals import lay
 from ovseg3r_model.rooms.geometry import Soup, build_soup, look, shell_shape
 from ovseg3r_model.rooms.layout import Placed, fill, furnish
 from ovseg3r_model.rooms.textures import Pattern, hue, of, shaded
+
+if TYPE_CHECKING:
+    import open3d as o3d  # takes a second to import
+
+
+def tensor(values: Float32 | UInt32) -> "o3d.core.Tensor":
+    """The same values for Open3D."""
+    import open3d as o3d
+
+    return o3d.core.Tensor.from_numpy(values)
 
 
 @dataclass(frozen=True)
@@ -40,12 +50,12 @@ class Room:
     soup: Soup = field(repr=False)
 
     @cached_property
-    def scene(self) -> o3d.t.geometry.RaycastingScene:
+    def scene(self) -> "o3d.t.geometry.RaycastingScene":
         """For casting rays; triangle t of the scene is triangle t of ``soup``."""
+        import open3d as o3d
+
         scene = o3d.t.geometry.RaycastingScene()
-        scene.add_triangles(
-            o3d.core.Tensor.from_numpy(self.soup.vertices), o3d.core.Tensor.from_numpy(self.soup.triangles)
-        )
+        scene.add_triangles(tensor(self.soup.vertices), tensor(self.soup.triangles))
         return scene
 
     @cached_property
@@ -61,7 +71,7 @@ class Room:
         """
         if len(xyz) == 0:
             return np.zeros(0, np.int32)
-        near = self.scene.compute_closest_points(o3d.core.Tensor.from_numpy(np.ascontiguousarray(xyz, np.float32)))
+        near = self.scene.compute_closest_points(tensor(np.ascontiguousarray(xyz, np.float32)))
         ids, _ = look(
             self.soup,
             near["points"].numpy().astype(np.float64),
@@ -73,8 +83,7 @@ class Room:
 
     def distance(self, xyz: Float64 | Float32) -> Float32:
         """(N,) float32 metres from each point (N,3) of the world to the nearest surface."""
-        query = o3d.core.Tensor.from_numpy(np.ascontiguousarray(xyz, np.float32))
-        away: Float32 = self.scene.compute_distance(query).numpy()
+        away: Float32 = self.scene.compute_distance(tensor(np.ascontiguousarray(xyz, np.float32))).numpy()
         return away
 
     def mesh(self) -> tuple[Float32, Int32]:

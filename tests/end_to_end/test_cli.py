@@ -152,6 +152,18 @@ def test_a_run_of_its_own_leaves_no_server_and_no_folder_behind(offline_cli: Cli
     assert list(temporary.iterdir()) == []
 
 
+def test_what_is_done_is_told_without_a_server(
+    offline_cli: Cli, labelled_store: Path, small_rooms: dict[str, Path]
+) -> None:
+    room, cache = small_rooms["7scenes"], offline_cli.folder / "cache"
+    offline_cli = replace(offline_cli, more={"XDG_CACHE_HOME": str(cache)})  # where a server leaves its database
+    options = ("--masks", masks_of(room), "--voxel", str(VOXEL), "--store", labelled_store)
+    done = offline_cli.run("label", room, *options, "--json")
+    (result,) = done.json()
+    assert (result["status"], result["row"]["scene_id"], done.err) == ("unchanged", SCENE, "")
+    assert not list(cache.rglob("prefect*"))
+
+
 def test_ctrl_c_says_that_the_run_can_be_continued(cli: Cli, small_rooms: dict[str, Path]) -> None:
     store = cli.folder / "store"
     running = cli.start("label", small_rooms["tum"], "--segment", "regions", "--voxel", "0.004", "--store", store)

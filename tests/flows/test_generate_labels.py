@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from flows.final_state import results_of
 from flows.generate_labels import generate_labels, run
-from flows.scenes import SceneResult, results_of
+from flows.scenes import SceneResult
 from flows.settings import LabelParameters, name_scenes
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.rooms import Layout

@@ -3,7 +3,8 @@
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from flows.scenes import SceneResult, results_of, state_of
+from flows.final_state import results_of, state_of
+from flows.scenes import SceneResult
 
 RESULTS = [SceneResult("a", "a", "published", 1.0), SceneResult("b", "b", "bad-input", 0.1, "b: is no recording.")]
 
