@@ -30,7 +30,8 @@ def network_rows(quick: bool) -> list[Row]:
     """Seconds and peak memory of Res16UNet34C, on the CPU and, where there is one, on the GPU."""
     voxels, runs = (3_000, 1) if quick else (150_000, 3)
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    return [row for device in devices for what in _WHAT for row in _rows(what, device, voxels, runs)]
+    kinds = ("step",) if quick else tuple(_WHAT)
+    return [row for device in devices for what in kinds for row in _rows(what, device, voxels, runs)]
 
 
 def _rows(what: str, device: str, voxels: int, runs: int) -> list[Row]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.end_to_end.conftest import Cli
+from tests.end_to_end.conftest import Cli, Finished
 from tests.rooms import VOXEL, masks_of
 
 COMMANDS = ("label", "reconstruct", "catalog", "show", "gc", "doctor", "demo", "weights")
@@ -99,9 +99,9 @@ def test_doctor_finds_this_machine_fit(offline_cli: Cli) -> None:
     assert {"Python", "Open3D", "Store", "zarr"} <= findings.keys()
 
 
-def test_doctor_says_what_to_do_about_a_bad_store(offline_cli: Cli) -> None:
-    (offline_cli.folder / "file").touch()
-    done = offline_cli.run("doctor", "--store", "file")
+def test_doctor_says_what_to_do_about_a_bad_store(here: Callable[..., Finished], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = here("doctor", "--store", "file")
     assert done.code == 1
     assert "OVSEG3R_STORE" in done.out
 

@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "kill_test.py"
 
 def test_a_killed_run_loses_nothing_and_goes_on(cli: Cli, small_rooms: dict[str, Path]) -> None:
     room = small_rooms["7scenes"]
-    kills = ["--kills", "3", "--stages", "ingest,reconstruct,publish", "--json"]
+    kills = ["--kills", "2", "--stages", "reconstruct,publish", "--json"]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(room), *kills, "--masks", masks_of(room), "--voxel", str(VOXEL)],
         cwd=cli.folder,
@@ -23,8 +23,8 @@ def test_a_killed_run_loses_nothing_and_goes_on(cli: Cli, small_rooms: dict[str,
     )
     assert done.returncode == 0, done.stderr + done.stdout
     rounds = json.loads(done.stdout)
-    assert [r["faults"] for r in rounds] == [[]] * 3
-    assert [r["stage"] for r in rounds] == ["ingest", "reconstruct", "publish"]
-    assert sum(r["killed"] for r in rounds) >= 2  # the last may have ended by itself
-    assert "segment" in rounds[1]["reused"]
-    assert "reconstruct" in rounds[2]["reused"]
+    assert [r["faults"] for r in rounds] == [[]] * 2
+    assert [r["stage"] for r in rounds] == ["reconstruct", "publish"]
+    assert rounds[0]["killed"]  # the last may have ended by itself
+    assert "segment" in rounds[0]["reused"]
+    assert "reconstruct" in rounds[1]["reused"]

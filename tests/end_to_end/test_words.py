@@ -1,10 +1,13 @@
 """Masks from words through the command line, on tiny networks."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import TinyModels
-from tests.end_to_end.conftest import Cli
+from tests.end_to_end.conftest import Cli, Finished
 from tests.rooms import VOXEL
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # tiny networks only wait for a second one
@@ -30,24 +33,26 @@ def test_label_what_the_prompt_names(cli: Cli, small_rooms: dict[str, Path], tin
     assert "seen/room-7scenes-features.png" in shown["pictures"]
 
 
-def test_weights_that_lack_end_the_run_before_any_work(offline_cli: Cli, small_rooms: dict[str, Path]) -> None:
+def test_weights_that_lack_end_the_run_before_any_work(
+    here: Callable[..., Finished], tmp_path: Path, small_rooms: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     room = small_rooms["7scenes"]
-    nowhere = replace(offline_cli, more={"OVSEG3R_WEIGHTS": str(offline_cli.folder / "weights")})
+    monkeypatch.setenv("OVSEG3R_WEIGHTS", str(tmp_path / "weights"))
     for options, command in (
         (("--segment", "grounded-sam"), "ovseg3r weights fetch grounding-dino-tiny"),
         (("--segment", "sam3"), "ovseg3r weights fetch sam3"),
         ((), "ovseg3r weights fetch grounding-dino-tiny sam-vit-base"),
         (("--segment", "grounded-sam", "--detector", "grounding-dino-huge"), "grounding-dino-base"),
     ):
-        done = nowhere.run("label", room, *options)
+        done = here("label", room, *options)
         assert done.code == 2
         assert command in done.err
         assert done.err.startswith("error: ")
-    assert list(offline_cli.folder.iterdir()) == []  # not even a store
+    assert list(tmp_path.iterdir()) == []  # not even a store
 
 
 def test_words_that_cannot_be_looked_for(
-    offline_cli: Cli, small_rooms: dict[str, Path], tiny_models: TinyModels
+    here: Callable[..., Finished], small_rooms: dict[str, Path], tiny_models: TinyModels
 ) -> None:
     weights = ("--detector", tiny_models("grounding-dino"), "--sam", tiny_models("sam"))
     for options, sentence in (
@@ -55,6 +60,6 @@ def test_words_that_cannot_be_looked_for(
         (("--vocabulary", "no-such-list"), "household"),
         (("--prompt", "chair", "--masks", "masks.json", "--segment", "grounded-sam"), "leave one of the two out"),
     ):
-        done = offline_cli.run("label", small_rooms["7scenes"], *weights, *options)
+        done = here("label", small_rooms["7scenes"], *weights, *options)
         assert done.code == 2
         assert sentence in done.err
