@@ -1,7 +1,7 @@
 """Sources behind URLs, brought here: a copy in a cache, whole or not there at all, kept while it is used.
 
 <cache>/<key>/<name>      the copy, under the source's own name; key is of the URL and the files' sizes and times
-<cache>/<key>.part/...    one that is being made; a killed download goes on with the files that are whole
+<cache>/<key>.part/...    one that is being made; a killed download goes on where it was
 <cache>/<key>.lock        shared while the copy is used, exclusive while it is made or deleted; says its size and URL
 
 Processes of one machine share the cache. What was used last goes first when it outgrows its limit.
@@ -259,13 +259,17 @@ def _download_one(listing: Listing, file: RemoteFile, target: Path, count: Calla
     check_stop()
     target.parent.mkdir(parents=True, exist_ok=True)
     begun = target.with_name(f".{hashlib.sha256(target.name.encode()).hexdigest()[:16]}.begun")
-    size = 0
-    with begun.open("wb") as out:
-        for piece in pieces(listing, file):
+    # what a killed download has left is of this very state of the file: the folder's name says so
+    size = begun.stat().st_size if begun.exists() and file.state is not None else 0
+    count(size)
+    with begun.open("ab" if size else "wb", buffering=0) as out:
+        for piece in pieces(listing, file, size) if not 0 < size == file.size else ():
             out.write(piece)
             size += len(piece)
             count(len(piece))
     if file.size is not None and size != file.size:
+        if size > file.size:
+            begun.unlink()  # else the next try goes on with it
         raise StoreError(f"{listing.url}: {file.name} came with {size} of {file.size} bytes; try again.")
     begun.rename(target)
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from http import HTTPStatus
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -134,13 +135,21 @@ def has_pattern(url: str) -> bool:
     return any(sign in url for sign in ("*[" if urlsplit(url).scheme in _WEB else "*?["))
 
 
-def pieces(listing: Listing, file: RemoteFile) -> Iterator[bytes]:
-    """The bytes of a file. Raises as :func:`listing_of`."""
+def pieces(listing: Listing, file: RemoteFile, start: int = 0) -> Iterator[bytes]:
+    """The bytes of a file, without the first ``start``. Raises as :func:`listing_of`."""
+    web = urlsplit(listing.url).scheme in _WEB
     if urlsplit(listing.url).scheme in REMOTE:
         options: dict[str, Any] = {"buffer_size": _PIECE}
     else:  # from the web as one stream: a server may not know ranges
-        options = {"block_size": 0 if urlsplit(listing.url).scheme in _WEB else _PIECE}
+        options = {"block_size": 0 if web else _PIECE}
+    if web and start:
+        options["headers"] = {"Range": f"bytes={start}-"}
     with remote_errors(listing.url), listing.fs.open(file.path, "rb", **options) as stream:
+        if start and not web:
+            stream.seek(start)
+        elif start and stream.r.status != HTTPStatus.PARTIAL_CONTENT:
+            while start and (skipped := len(stream.read(min(start, _PIECE)))):
+                start -= skipped
         while piece := stream.read(_PIECE):
             yield bytes(piece)
 

@@ -14,6 +14,7 @@ from ovseg3r_model.errors import InputError
 from ovseg3r_model.sources import source_digest
 from tasks.fetch import fingerprint, local_copy
 from tasks.known_source import memory_keys
+from tasks.remote_files import listing_of, pieces
 from tests.s3_server import S3Server
 from tests.unit import small_recordings
 
@@ -47,6 +48,8 @@ def test_a_recording_in_a_bucket_is_that_recording(bucket: str, tmp_path: Path) 
         assert source_digest(here) == source_digest(room)
     with local_copy(scenes[1].source) as here:
         assert source_digest(here) == hashlib.sha256(film).hexdigest()
+    listing = listing_of(scenes[1].source)
+    assert b"".join(pieces(listing, listing.files[0], 11_999_999)) == b"m"
     keys = memory_keys([(scene.source, scene.scene_id, scene.settings) for scene in scenes])
     assert None not in keys
     assert len(set(keys)) == 2

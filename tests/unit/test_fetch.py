@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 
 from ovseg3r_model.errors import InputError
@@ -24,17 +25,20 @@ from ovseg3r_model.settings import PipelineSettings
 from ovseg3r_model.sources import source_digest
 from tasks.fetch import fetched, fingerprint, local_copy, make_room, sources_home
 from tasks.progress import Progress, listening, of_scene
-from tasks.remote_files import listing_of, matching
+from tasks.remote_files import listing_of, matching, pieces
 from tests.unit import small_recordings
 
 
 class Site(ThreadingHTTPServer):
-    """A web server of one folder. gets: how often each path was asked for. stalled: paths that give half, then wait."""
+    """A web server of one folder. gets: how often each path was asked for. stalled: paths that give half, then wait.
+    ranges: whether it can begin in the middle of a file; begun: where it did."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
         self.gets: Counter[str] = Counter()
         self.stalled: set[str] = set()
+        self.ranges = False
+        self.begun: list[int] = []
         self.reached = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -44,7 +48,16 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.gets[self.path] += 1
-        super().do_GET()
+        if not self.server.ranges or "Range" not in self.headers:
+            super().do_GET()
+            return
+        start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        rest = Path(self.translate_path(self.path)).read_bytes()[start:]
+        self.server.begun.append(start)
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest)
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
         if self.path in self.server.stalled:
@@ -152,6 +165,43 @@ def test_a_killed_download_is_never_seen_and_goes_on(tmp_path: Path, site: Site,
     assert site.gets[f"/room/{last.name}"] == 2
     assert sum(site.gets[f"/room/{p.name}"] for p in folder.iterdir()) == 6  # the other four are not fetched again
     assert not list(cache.glob("*.part"))
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_killed_download_of_one_large_file_goes_on_in_its_middle(
+    tmp_path: Path, site: Site, cache: Path, ranges: bool
+) -> None:
+    """Where a server cannot begin there, what comes again is passed over."""
+    film = np.random.default_rng(0).integers(0, 256, 5_000_000, np.uint8).tobytes()
+    (tmp_path / "site" / "film.mp4").write_bytes(film)
+    site.stalled, site.ranges = {"/film.mp4"}, ranges
+    url = f"{site.url}/film.mp4"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from tasks.fetch import local_copy\nwith local_copy({url!r}): pass"]
+    )
+    assert site.reached.wait(60)
+    deadline = time.monotonic() + 20
+    while not (left := [p for p in cache.glob("*.part/.*.begun") if p.stat().st_size == 3]):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    left[0].write_bytes(film[:1_000_003])  # as if it had come further
+    site.stalled = set()
+    seen: list[Progress] = []
+    with listening(seen.append), local_copy(url) as here:
+        assert here.read_bytes() == film
+    assert site.begun == ([1_000_003] if ranges else [])
+    assert seen[0].done >= 1_000_003
+    assert [event.done for event in seen] == sorted(event.done for event in seen)
+    assert seen[-1].done == len(film)
+
+
+def test_a_file_is_read_from_its_middle_on(memory: Any, cache: Path) -> None:
+    memory.pipe("/film.mp4", b"0123456789")
+    listing = listing_of("memory://film.mp4")
+    assert b"".join(pieces(listing, listing.files[0], 7)) == b"789"
+    assert b"".join(pieces(listing, listing.files[0])) == b"0123456789"
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "a/../../evil.png", "..\\evil.png", "C:\\evil.png", "x\0.png", "/etc"])
