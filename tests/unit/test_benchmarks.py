@@ -2,37 +2,35 @@
 
 import json
 import math
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-from benchmarks.__main__ import main
+from benchmarks.__main__ import SPEED, main
 from ovseg3r_model.settings import EdgeCut
 
-REPOSITORY = Path(__file__).parents[2]
 ROW = {"item", "name", "size", "seconds", "runs", "value", "unit", "baseline", "baseline_value", "wanted", "ratio"}
 CUT_FIGURES = {"oracle_ap", "oracle_ap_flat", "purity", "boundary_recall", "superpoints"}
 
 
-def run(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *options],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"},
-    )  # fmt: skip
+ITEMS = ("superpoints", "lifting", "storage", "evaluation", "cut-rules", "video-rooms")
+"""Those that run in this process in seconds; `.ci/run` runs all, as ``make bench ARGS=--quick``."""
+
+
+def run(out: Path, *items: str) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        chosen = [word for item in items for word in ("--only", item)]
+        patch.setattr(sys, "argv", ["benchmarks", "--quick", "--out", str(out), *chosen])
+        main()
+    written: dict[str, Any] = json.loads(out.read_text())
+    return written
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    out = tmp_path_factory.mktemp("bench") / "new" / "results.json"
-    done = run("--quick", "--out", str(out))
-    assert done.returncode == 0, done.stderr
-    assert "contested-last" in done.stdout
-    written: dict[str, Any] = json.loads(out.read_text())
-    return written
+    return run(tmp_path_factory.mktemp("bench") / "new" / "results.json", *ITEMS)
 
 
 def test_it_says_what_was_run_and_where(result: dict[str, Any]) -> None:
@@ -42,18 +40,7 @@ def test_it_says_what_was_run_and_where(result: dict[str, Any]) -> None:
 
 
 def test_every_row_has_a_baseline_and_finite_positive_figures(result: dict[str, Any]) -> None:
-    assert {row["item"] for row in result["speed"]} == {
-        "fusion",
-        "superpoints",
-        "lifting",
-        "storage",
-        "video",
-        "segmentation",
-        "evaluation",
-        "network",
-        "training",
-        "orchestration",
-    }
+    assert {row["item"] for row in result["speed"]} == set(ITEMS) & SPEED.keys()
     for row in result["speed"]:
         assert set(row) == ROW
         assert row["baseline"]
@@ -82,10 +69,7 @@ def test_a_room_s_video_is_reconstructed_and_judged(result: dict[str, Any]) -> N
     assert all(math.isfinite(value) for value in row.values())
 
 
-def test_only_runs_one_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "results.json"
-    monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick", "--only", "lifting", "--out", str(out)])
-    main()
-    written = json.loads(out.read_text())
+def test_only_runs_what_is_asked_for(tmp_path: Path) -> None:
+    written = run(tmp_path / "results.json", "lifting")
     assert {row["item"] for row in written["speed"]} == {"lifting"}
     assert written["cut_rules"] == []
