@@ -65,6 +65,27 @@ def test_a_broken_source_does_not_stop_the_others(small_rooms: dict[str, Path], 
     assert [row.scene_id for row in Catalog(Store.open(store)).rows()] == ["room-scannet", "room-tum"]
 
 
+def test_a_run_over_a_folder_that_grew_by_two_labels_these_alone(
+    small_rooms: dict[str, Path], store: str, tmp_path: Path
+) -> None:
+    """As a schedule makes it: the same parameters, whose pattern finds more the second time."""
+    given = parameters([tmp_path / "room-*"], store)
+    shutil.copytree(small_rooms["tum"], tmp_path / "room-1")
+    assert [(r.scene_id, r.status) for r in run(given)] == [("room-1", "published")]
+    for name, layout in (("room-0", "scannet"), ("room-2", "nerfstudio")):
+        shutil.copytree(small_rooms[layout], tmp_path / name)
+    seen: list[Progress] = []
+    with listening(seen.append):
+        results = run(given)
+    assert [(r.scene_id, r.status) for r in results] == [
+        ("room-0", "published"),
+        ("room-1", "unchanged"),
+        ("room-2", "published"),
+    ]
+    assert {event.scene_id for event in seen} == {"room-0", "room-2"}
+    assert len(Catalog(Store.open(store)).rows(latest_only=False)) == 3
+
+
 def test_a_defect_in_one_scene_is_told_and_the_others_go_on(small_rooms: dict[str, Path], tmp_path: Path) -> None:
     place = tmp_path / "store"
     (first,) = run(parameters([small_rooms["tum"]], str(place)))
