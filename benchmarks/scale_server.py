@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 from benchmarks.scale_store import catalog_row, local_store
-from flows.local_server import prefect_server
+from flows.local_server import IDLE_SERVICES, prefect_server
 from storage.catalog_rows import CatalogRow
 from tests.s3_server import Proxy
 
@@ -41,7 +42,8 @@ class _Done:
 
 def server_cost(scenes: int, workers: int) -> ServerCost:
     """Measured on a private SQLite server, used as a named one is: with artifacts, assets and logs."""
-    with prefect_server():
+    whole = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "true" for name in IDLE_SERVICES}
+    with patch.dict(os.environ, whole), prefect_server():
         os.environ.pop("OVSEG3R_PRIVATE_SERVER", None)
         with _counted() as proxy:
             _run(2, workers)  # what only a first run pays

@@ -30,18 +30,18 @@ _UNSEEN = {"OVSEG3R_PRIVATE_SERVER": "1", "PREFECT_LOGGING_TO_API_ENABLED": "fal
 # Of this process only, not of the server: what fails is told by the flow itself, without Prefect's tracebacks.
 _SILENT = ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 _START_SECONDS = 180
-_IDLE_SERVICES = (
+IDLE_SERVICES = (
     "CANCELLATION_CLEANUP", "DB_VACUUM", "EVENT_PERSISTER", "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "SCHEDULER",
     "TASK_RUN_RECORDER", "TRIGGERS",
 )  # fmt: skip
-# Of the private server only. What it would do for a UI and for deployments is left; registering Prefect's blocks alone
-# takes as long as half of its other start.
+# Of the private server only, where the user sets nothing else. What it would do for a UI and for deployments is left;
+# registering Prefect's blocks alone takes as long as half of its other start.
 _BARE = {
     "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
     "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
     "PREFECT_UI_ENABLED": "0",
     "PREFECT__SERVER_EPHEMERAL": "1",
-    **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _IDLE_SERVICES},
+    **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES},
 }
 
 
@@ -84,7 +84,7 @@ def prefect_server(module: str = "prefect") -> Iterator[None]:
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 pass_fds=[listener.fileno()],
-                env=os.environ | _BARE | {"PREFECT_API_DATABASE_MIGRATE_ON_START": str(not known).lower()},
+                env=_BARE | os.environ | {"PREFECT_API_DATABASE_MIGRATE_ON_START": str(not known).lower()},
                 start_new_session=True,  # Ctrl-C is for us: stages still have to tell how they ended
             )
             os.environ.setdefault(*_SILENT)
