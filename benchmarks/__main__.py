@@ -5,6 +5,7 @@ Needs no data: every input is synthetic, seeded and made in memory. docs/benchma
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -83,7 +84,14 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     _show(console, rows, cuts, videos, result)
+    if options.quick and (bad := [row.name for row in rows if not _is_sound(row)]):
+        raise SystemExit(f"figures that are not finite and above 0: {', '.join(bad)}")
     console.print(f"Written to {options.out} after {result['seconds']:.0f} s.")
+
+
+def _is_sound(row: Row) -> bool:
+    figures = (row.value, row.baseline_value, row.ratio, row.runs, row.seconds, row.wanted)
+    return all(math.isfinite(figure) and figure > 0 for figure in figures if figure is not None)
 
 
 def _options() -> argparse.Namespace:

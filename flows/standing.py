@@ -22,13 +22,15 @@ _REFRESH = 10.0  # seconds between two listings of what other workers may have d
 
 def already_done(store: Store, scenes: Sequence[NamedSource], skip_failed: bool) -> list[SceneResult] | None:
     """The results of a run that finds nothing to do, told without Prefect and its server; None where something is."""
-    # what is new mostly comes last: where it does, not all are looked at twice
-    for some in (scenes[-1:], scenes):
+    done: list[SceneResult] = []
+    # what is new mostly comes last: where it does, the others are not looked at twice
+    for some in filter(None, (scenes[-1:], scenes[:-1])):
         standing = Standing(store, some, skip_failed)
         results = [standing.settled(Job(scene.source, scene.scene_id, {}), False) for scene in some]
-        done = [result for result in results if result is not None]
-        if len(done) < len(some):
+        found = [result for result in results if result is not None]
+        if len(found) < len(some):
             return None
+        done = found + done
     return done
 
 

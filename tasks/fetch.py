@@ -261,15 +261,17 @@ def _download_one(listing: Listing, file: RemoteFile, target: Path, count: Calla
     begun = target.with_name(f".{hashlib.sha256(target.name.encode()).hexdigest()[:16]}.begun")
     # what a killed download has left is of this very state of the file: the folder's name says so
     size = begun.stat().st_size if begun.exists() and file.state is not None else 0
-    count(size)
-    with begun.open("ab" if size else "wb", buffering=0) as out:
-        for piece in pieces(listing, file, size) if not 0 < size == file.size else ():
+    if file.size is not None and size > file.size:
+        size = 0
+    if size:
+        count(size)
+    with begun.open("ab" if size else "wb") as out:
+        for piece in () if size and size == file.size else pieces(listing, file, size):
             out.write(piece)
+            out.flush()  # what has come is there for the next try
             size += len(piece)
             count(len(piece))
     if file.size is not None and size != file.size:
-        if size > file.size:
-            begun.unlink()  # else the next try goes on with it
         raise StoreError(f"{listing.url}: {file.name} came with {size} of {file.size} bytes; try again.")
     begun.rename(target)
 

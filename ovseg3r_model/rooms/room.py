@@ -13,12 +13,12 @@ from ovseg3r_model.rooms.layout import Placed, fill, furnish
 from ovseg3r_model.rooms.textures import Pattern, hue, of, shaded
 
 if TYPE_CHECKING:
-    import open3d as o3d  # takes a second to import
+    import open3d as o3d
 
 
 def tensor(values: Float32 | UInt32) -> "o3d.core.Tensor":
     """The same values for Open3D."""
-    import open3d as o3d
+    import open3d as o3d  # here, as it takes a second
 
     return o3d.core.Tensor.from_numpy(values)
 
