@@ -86,6 +86,13 @@ def reduced(features: Float16, size: int) -> tuple[Float16, Reduction | None]:
     return out, reduction
 
 
+def carried_back(features: Float16, reduction: Reduction | None) -> Float32:
+    """(n,C) float32 of features (n,size) in the 2D model's own channels, so that scenes, each of which has a basis of
+    its own, agree."""
+    values: Float32 = features.astype(np.float32)
+    return values if reduction is None else values @ reduction.basis.T + reduction.mean
+
+
 def _blocks(count: int) -> list[slice]:
     return [slice(first, first + _ROWS) for first in range(0, count, _ROWS)]
 

@@ -13,6 +13,8 @@ from ovseg3r_model.errors import InputError
 from ovseg3r_model.network.decoder import superpoint_boxes
 from ovseg3r_model.network.settings import NetworkSettings
 from ovseg3r_model.network.sparse import Pyramid
+from ovseg3r_model.point_features import carried_back
+from ovseg3r_model.records import Reduction
 
 LEVELS = 5
 """Resolutions of the backbone: strides 1, 2, 4, 8, 16."""
@@ -23,8 +25,10 @@ class SceneInput:
     """One scene of N points in S superpoints with O 2D objects; lengths in metres (see ``metres_per_unit``).
 
     xyz (N,3) float32, z up where the scene's frame is upright. rgb (N,3) float32 in [-1, 1]. superpoint (N,) int64
-    from 0 without gaps. features (N,P) float32: the points' 2D features, None where the scene has none. objects (O,D)
-    float32 and object_position (O,3) float32, O = 0 where there are none.
+    from 0 without gaps. features (N,C) float16: the points' 2D features as they are stored, None where the scene has
+    none; reduction: given where they were reduced, to C of the 2D model's own P channels. A batch takes them back to
+    these, after a big scene was cropped. objects (O,D) float32 and object_position (O,3) float32, O = 0 where there are
+    none.
     """
 
     xyz: Tensor
@@ -33,6 +37,7 @@ class SceneInput:
     features: Tensor | None
     objects: Tensor
     object_position: Tensor
+    reduction: Reduction | None = None
 
     @property
     def superpoints(self) -> int:
@@ -115,10 +120,11 @@ def _point_input(scene: SceneInput, settings: NetworkSettings) -> Tensor:
     """(N,I): colour, position from the middle of the floor, 2D features."""
     parts = [scene.rgb, scene.xyz - _origin(scene)]
     if settings.point_channels:
-        given = scene.features
-        if given is None:
+        if scene.features is None:
             given = torch.zeros(len(scene.xyz), settings.point_channels)
-        elif given.shape[1] != settings.point_channels:
+        else:
+            given = torch.from_numpy(carried_back(scene.features.numpy(), scene.reduction))
+        if given.shape[1] != settings.point_channels:
             raise InputError(
                 f"The scene's 2D features have {given.shape[1]} channels, the network takes {settings.point_channels}; "
                 "label it with the same 2D model as the scenes that the network was trained on."

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ovseg3r_model.network.inputs import SceneInput
-from ovseg3r_model.records import Float16, Float32, LabelledScene, Reconstruction, Reduction
+from ovseg3r_model.point_features import carried_back
+from ovseg3r_model.records import LabelledScene, Reconstruction
 from ovseg3r_model.supervision.targets import ViewTargets, scene_targets, view_targets
 
 NOMINAL_EXTENT = 6.0
@@ -36,16 +36,15 @@ def training_scene(scene_id: str, scene: LabelledScene) -> TrainingScene:
 
 
 def scene_input(scene: LabelledScene) -> SceneInput:
-    """What the network sees of a scene, in metres; 2D features at the size that the 2D model gave them.
-
-    Features that were reduced have a basis of each scene's own: they are carried back, so that all scenes agree.
-    """
+    """What the network sees of a scene, in metres; 2D features as they are stored, objects' in the 2D model's own
+    channels."""
     points, scale = scene.reconstruction.points, metres_per_unit(scene.reconstruction)
-    features, objects, position = None, np.zeros((0, 0), np.float32), np.zeros((0, 3), np.float32)
+    features, reduction = None, None
+    objects, position = np.zeros((0, 0), np.float32), np.zeros((0, 3), np.float32)
     if scene.features is not None:
-        features = torch.from_numpy(_carried_back(scene.features.points, scene.features.point_reduction))
+        features, reduction = torch.from_numpy(scene.features.points), scene.features.point_reduction
         placed = np.isfinite(scene.instances.position).all(axis=1)
-        objects = _carried_back(scene.features.objects, scene.features.object_reduction)[placed]
+        objects = carried_back(scene.features.objects, scene.features.object_reduction)[placed]
         position = scene.instances.position[placed] * np.float32(scale)
     return SceneInput(
         xyz=torch.from_numpy(points.xyz * np.float32(scale)),
@@ -54,6 +53,7 @@ def scene_input(scene: LabelledScene) -> SceneInput:
         features=features,
         objects=torch.from_numpy(objects),
         object_position=torch.from_numpy(position),
+        reduction=reduction,
     )
 
 
@@ -63,9 +63,3 @@ def metres_per_unit(reconstruction: Reconstruction) -> float:
         return 1.0
     low, high = np.percentile(reconstruction.points.xyz, (1, 99), axis=0)  # a few points far out say nothing
     return NOMINAL_EXTENT / max(float((high - low).max()), 1e-9)
-
-
-def _carried_back(features: Float16, reduction: Reduction | None) -> Float32:
-    """(n,C) float32 in the 2D model's own channels."""
-    values: NDArray[np.float32] = features.astype(np.float32)
-    return values if reduction is None else values @ reduction.basis.T + reduction.mean

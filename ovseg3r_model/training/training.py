@@ -263,12 +263,17 @@ def _part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
 
 
 def _saved(work: Work) -> bytes:
-    """The batch's tensors as safetensors: the network's input by name, the scenes' targets by place and name."""
-    parts = {"batch": work.batch} | {f"targets.{place}": targets for place, targets in enumerate(work.targets)}
+    """All that the step's loss follows from, as safetensors: the network's input by name, voxels (M,4) int32 scene, x,
+    y, z among it; the scenes' targets, pairs, queries, objects and texts by place."""
+    parts: dict[str, Any] = {"batch": vars(work.batch) | {"voxels": work.batch.pyramid.levels[0].keys.rows()}}
+    for place in range(len(work.scene_ids)):
+        parts |= {f"targets.{place}": vars(work.targets[place]), f"pairs.{place}": vars(work.pairs[place])}
+    for name in ("queries", "objects", "texts"):
+        parts[name] = {str(place): tensor for place, tensor in enumerate(getattr(work, name))}
     tensors = {
         f"{part}.{name}": value.contiguous().clone()  # one scene may be there twice
         for part, record in parts.items()
-        for name, value in vars(record).items()
+        for name, value in record.items()
         if isinstance(value, Tensor)
     }
     return save_tensors(tensors, {"scenes": json.dumps(work.scene_ids)})

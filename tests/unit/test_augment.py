@@ -13,7 +13,9 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 
-from ovseg3r_model.records import SceneTruth
+from ovseg3r_model.network.inputs import make_batch
+from ovseg3r_model.network.settings import SIZES
+from ovseg3r_model.records import Reduction, SceneTruth
 from ovseg3r_model.supervision.targets import scene_targets
 from ovseg3r_model.training.augment import augmented
 from ovseg3r_model.training.data_settings import AugmentSettings
@@ -233,6 +235,21 @@ def test_a_crop_leaves_2d_objects_outside_of_it() -> None:
     assert (after.object_position[:, :2] < high + 0.8).all()
     of_object = torch.cdist(after.object_position, scene.input.object_position).argmin(dim=1)
     assert torch.equal(after.objects, scene.input.objects[of_object])
+
+
+def test_features_stay_reduced_until_a_batch_is_made_of_the_points_that_are_left() -> None:
+    rng = np.random.default_rng(0)
+    small = rng.normal(size=(POINTS, 2)).astype(np.float16)
+    reduction = Reduction(rng.normal(size=5).astype(np.float32), rng.normal(size=(5, 2)).astype(np.float32))
+    scene = made_up()
+    scene = replace(scene, input=replace(scene.input, features=torch.from_numpy(small), reduction=reduction))
+    left = augmented(scene, only(max_points=POINTS // 3), np.random.default_rng(1)).input
+    assert left.features is not None
+    assert left.features.shape == (POINTS // 3, 2)
+    whole = small.astype(np.float64) @ reduction.basis.T + reduction.mean
+    number = ((left.rgb[:, 0] + 1) / 2 * (POINTS - 1)).round().long().numpy()
+    point = make_batch([left], SIZES["tiny"].model_copy(update={"point_channels": 5})).point
+    np.testing.assert_allclose(point[:, 6:11].numpy(), whole[number], atol=1e-5)
 
 
 def test_points_go_and_the_annotation_stays() -> None:

@@ -1,6 +1,7 @@
 """A training on made-up scenes: it learns, goes on after a kill with the same weights, stops before it is ruined."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,13 @@ from safetensors.torch import load
 
 from ovseg3r_model.benchmark_summary import BenchmarkSummary, benchmark_summary
 from ovseg3r_model.network.inference import InferenceSettings
+from ovseg3r_model.network.inputs import LEVELS, Batch
 from ovseg3r_model.network.settings import SIZES, BackboneSettings, DecoderSettings, NetworkSettings
+from ovseg3r_model.network.sparse import Pyramid
 from ovseg3r_model.records import SceneTruth
+from ovseg3r_model.supervision.pairs import Pairs
 from ovseg3r_model.supervision.settings import SupervisionSettings
+from ovseg3r_model.supervision.vip import vip_losses
 from ovseg3r_model.text.settings import TextSettings
 from ovseg3r_model.training.judge import benchmark_truth, with_classes
 from ovseg3r_model.training.labels import LabelPool
@@ -21,7 +26,7 @@ from ovseg3r_model.training.model_settings import ModelSettings
 from ovseg3r_model.training.predict import predict
 from ovseg3r_model.training.samples import TrainingScene
 from ovseg3r_model.training.settings import LabelSettings, OptimiserSettings, TrainSettings
-from ovseg3r_model.training.step import Prepare
+from ovseg3r_model.training.step import Prepare, weighted
 from ovseg3r_model.training.training import Diverged, Training
 from tests.unit.training_scenes import NAMES, made_up
 
@@ -154,9 +159,35 @@ def test_a_loss_that_is_no_number_stops_it_with_the_batch() -> None:
     assert torch.equal(kept["targets.0.member_superpoint"], scene.targets.member_superpoint)
 
 
-def test_an_exploding_loss_stops_it() -> None:
-    with pytest.raises(Diverged, match="--learning-rate"):
-        trained([made_up()], settings(5, optimiser={"explosion": 1e-3}), 1)
+def test_an_exploding_loss_stops_it_with_all_that_it_follows_from() -> None:
+    chosen = settings(5, optimiser={"explosion": 1e-3})
+    with pytest.raises(Diverged, match="--learning-rate") as error:
+        trained([made_up(views=True)], chosen, 1)
+    said = re.search(r"the loss is ([0-9.e+-]+)", str(error.value))
+    assert said is not None
+    assert replayed(error.value.batch, chosen) == pytest.approx(float(said[1]), rel=1e-4)
+
+
+def replayed(batch: bytes, chosen: TrainSettings) -> float:
+    """The first step's loss, from what was kept of its one scene alone."""
+    kept = load(batch)
+
+    def part(name: str) -> dict[str, torch.Tensor]:
+        return {key.removeprefix(f"{name}."): value for key, value in kept.items() if key.startswith(f"{name}.")}
+
+    whole, pairs = part("batch"), Pairs(**part("pairs.0"))
+    cells = whole.pop("voxels").long()
+    given = Batch(
+        **whole,
+        pyramid=Pyramid.build(cells[:, 1:] - cells[:, 1:].amin(dim=0), cells[:, 0], LEVELS),
+        superpoints=(pairs.visible.shape[1],),
+        objects_of=(len(whole["objects"]),),
+    )
+    queries, texts, objects = ([kept[f"{name}.0"]] for name in ("queries", "texts", "objects"))
+    (made,) = Training(NETWORK, chosen).model.train()(given, queries, texts, objects)
+    supervision = chosen.supervision
+    layers = [vip_losses(it, made.semantic, pairs, supervision.weights, supervision.no_object)[0] for it in made.layers]
+    return sum(weighted(losses, supervision.weights).item() for losses in layers)
 
 
 def test_the_rate_decays_to_nothing_by_the_polynomial() -> None:
