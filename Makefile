@@ -18,7 +18,7 @@ setup: $(READY) ## make .venv with everything pinned (the others do it by themse
 $(READY): pyproject.toml constraints.txt
 	@bash scripts/set-up.sh
 
-demo: $(READY) ## make a room, film it, label the film, score the labels (two minutes the first time)
+demo: $(READY) ## make a room, film it, label the film, score the labels (four minutes on 2 cores, most of it dense stereo)
 	@$(BIN)/ovseg3r demo $(ARGS)
 
 # All: in two processes, a file's tests in one of them, the longest files first. Chosen ones: as pytest runs them.

@@ -161,7 +161,9 @@ def main() -> None:
 def _rungs_so_far(options: argparse.Namespace, scale: Scale, scenes: "LadderScenes") -> Iterator[list[dict[str, Any]]]:
     """After each training, by rung the figures of each seed; seed by seed, so that a run that is stopped has whole
     ladders."""
-    ladder = rungs(scenes)
+    ladder = [rung for rung in rungs(scenes) if not options.rung or any(word in rung.name for word in options.rung)]
+    if not ladder:
+        raise SystemExit(f"--rung: no name has that in it; there are {', '.join(rung.name for rung in rungs(scenes))}")
     figures: dict[str, list[dict[str, float]]] = {rung.name: [] for rung in ladder}
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes to come: two trainings share two cores
     with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
@@ -212,6 +214,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("bench/ladder.json"), help="where the figures go")
     parser.add_argument("--steps", type=int, help="of each training, instead of the scale's")
     parser.add_argument("--seeds", type=int, help="trainings of each rung, instead of the scale's")
+    parser.add_argument("--rung", action="append", help="only rungs whose name has this in it; may be repeated")
     parser.add_argument("--processes", type=int, default=2, help="trainings at the same time, of one thread each")
     return parser.parse_args()
 

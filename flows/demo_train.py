@@ -130,7 +130,7 @@ def filmed(folder: Path, seed: int, views: int) -> Path:
 
 
 def _labelling(film: Path, store: str, seed: int) -> LabelParameters:
-    """With the recording's depth, which takes seconds where the video alone takes a minute; imperfect masks that use
+    """With the recording's depth, which takes seconds where the video alone takes minutes; imperfect masks that use
     each kind's first name only: its synonyms stay unheard."""
     errors = MASK_ERRORS.model_copy(update={"synonym": 0.0})
     return LabelParameters(

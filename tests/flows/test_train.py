@@ -256,7 +256,7 @@ def test_a_training_that_diverges_keeps_the_batch(store: Store) -> None:
     assert len(scenes) == 2
     kept = load(data)
     assert kept["batch.point"].shape[1] == 6
-    assert {key.partition(".")[0] for key in kept} == {"batch", "targets"}
+    assert {key.partition(".")[0] for key in kept} == {"batch", "targets", "pairs", "queries", "objects", "texts"}
     assert ModelCatalog(store).rows() == []
     with pytest.raises(Diverged, match="at step 1: the loss is"):
         train(store, scenes=TRAIN, train=exploding)
