@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -76,9 +76,10 @@ class _Call:
 
 @dataclass
 class _Line:
-    """Calls to come, those running by task run, those to repeat, and the futures as they end."""
+    """Calls to come, those running by task run, those to repeat, and the futures as they end. made: calls so far."""
 
-    fresh: Iterator[_Call]
+    fresh: Iterator[dict[str, Any] | float]
+    made: int = 0
     running: "dict[Any, tuple[PrefectFuture[Any], _Call]]" = field(default_factory=dict)
     broken: deque[_Call] = field(default_factory=deque)
     ended: "SimpleQueue[PrefectFuture[Any]]" = field(default_factory=SimpleQueue)
@@ -90,20 +91,24 @@ class SceneRunner:
     def __init__(self, runner: "TaskRunner[Any]", workers: int) -> None:
         self._runner, self._workers = runner, workers
 
-    def each(self, task: "Task[..., Any]", calls: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Any]]:
+    def each(self, task: "Task[..., Any]", calls: Iterable[dict[str, Any] | float]) -> Iterator[tuple[int, Any]]:
         """(number of the call, the task's result or :class:`Lost`) of each, as they end.
 
-        calls: the task's parameters, by name; taken one by one, as workers get free. A call whose worker process died
-        is made again, alone, so that what kills workers takes no other call with it; at the second death it is lost.
+        calls: the task's parameters, by name; taken one by one, as workers get free. A number instead: there is none
+        now, and after so many seconds, or the end of another, it is asked again. A call whose worker process died is
+        made again, alone, so that what kills workers takes no other call with it; at the second death it is lost.
         """
         from concurrent.futures import BrokenExecutor
 
-        line = _Line(_Call(number, parameters) for number, parameters in enumerate(calls))
+        line = _Line(iter(calls))
         while True:
-            self._submit(task, line)
-            if not line.running:
+            pause = self._submit(task, line)
+            if not line.running and pause is None:
                 return
-            future = line.ended.get()
+            try:
+                future = line.ended.get(timeout=pause)
+            except Empty:
+                continue
             _, call = line.running.pop(future.task_run_id)
             try:
                 result = future.result()
@@ -118,15 +123,20 @@ class SceneRunner:
                 result = Lost(f"{type(error).__name__}: {error}")
             yield call.number, result
 
-    def _submit(self, task: "Task[..., Any]", line: _Line) -> None:
-        """Fills the free places; where a pool of processes broke, waits for its remains and goes on in a new one."""
+    def _submit(self, task: "Task[..., Any]", line: _Line) -> float | None:
+        """Fills the free places; where a pool of processes broke, waits for its remains and goes on in a new one. How
+        many seconds to wait until there may be more calls, where there is none now."""
         if line.broken:
             if not line.running:
                 self._restart()
                 self._start(task, line, line.broken.popleft())
-            return
+            return None
         while len(line.running) < self._workers and (call := next(line.fresh, None)) is not None:
-            self._start(task, line, call)
+            if not isinstance(call, dict):
+                return call
+            self._start(task, line, _Call(line.made, call))
+            line.made += 1
+        return None
 
     def _start(self, task: "Task[..., Any]", line: _Line, call: _Call) -> None:
         future = self._runner.submit(task, call.parameters)

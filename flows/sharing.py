@@ -102,8 +102,8 @@ class _Round:
         self._waiting.append(number)
         self._looked = float("-inf")  # what was seen of the claims is no longer so
 
-    def _calls(self) -> Iterator[dict[str, Any]]:
-        """The calls of scenes that are free, waiting for those that are not once there is nothing else to do."""
+    def _calls(self) -> Iterator[dict[str, Any] | float]:
+        """The calls of scenes that are free; seconds to wait while others have all that is left."""
         pause = _LOOK
         while self._waiting:
             number = self._next()
@@ -114,7 +114,7 @@ class _Round:
                 yield job.call | {"silent": self._marks.get(job.scene_id, (None, False))[0]}
             elif self._waiting:
                 check_stop()
-                time.sleep(pause)
+                yield pause
                 pause = min(1.5 * pause, max(self._claims.lifetime / _LOOKS, _LOOK))
 
     def _next(self) -> int | None:

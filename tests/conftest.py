@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.local_server import IDLE_SERVICES
+
 # Read by Prefect when it is imported: offline, and quiet about tasks that are meant to fail.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -12,6 +14,8 @@ os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
 os.environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "false")
 os.environ.setdefault("PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION", "false")
+for name in IDLE_SERVICES:  # of the harness' server, which has no deployments
+    os.environ.setdefault(f"PREFECT_SERVER_SERVICES_{name}_ENABLED", "false")
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would only wait for each other

@@ -150,10 +150,10 @@ def test_a_wrong_setting_is_named_before_anything_starts(
     ],
 )
 def test_a_run_that_cannot_be_placed_is_refused(
-    cli: Cli, small_rooms: dict[str, Path], options: list[str], sentence: str
+    here: Run, tmp_path: Path, small_rooms: dict[str, Path], options: list[str], sentence: str
 ) -> None:
-    (cli.folder / "file").touch()
-    _refused(cli.run("label", small_rooms["tum"], "--segment", "regions", "--store", "store", *options), sentence)
+    (tmp_path / "file").touch()
+    _refused(here("label", small_rooms["tum"], "--segment", "regions", "--store", "store", *options), sentence)
 
 
 def test_masks_of_other_frames_are_refused(cli: Cli, small_rooms: dict[str, Path]) -> None:

@@ -183,15 +183,6 @@ def test_the_store_can_be_named_by_the_environment(offline_cli: Cli, labelled_st
     assert [row["scene_id"] for row in done.json()] == [SCENE]
 
 
-def test_two_runs_at_once_publish_one_scene(cli: Cli, small_rooms: dict[str, Path]) -> None:
-    command = ("label", small_rooms["tum"], "--segment", "regions", "--voxel", str(VOXEL), "--store", "store", "--json")
-    both = [cli.start(*command), cli.start(*command)]
-    outputs = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
-    (row,) = cli.run("catalog", "--all", "--store", "store", "--json").json()
-    assert cli.run("show", row["scene_id"], "--store", "store", "--verify").code == 0
-
-
 def _server_of(parent: int) -> int:
     """The Prefect server that a run has started."""
     children = Path(f"/proc/{parent}/task/{parent}/children")

@@ -2,6 +2,7 @@ import os
 import secrets
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,25 @@ def test_calls_are_taken_as_workers_get_free() -> None:
         seen = [len(taken) for _ in runner.each(work, given())]
     assert seen[0] <= 4
     assert taken == list(range(6))
+
+
+def test_results_come_while_there_is_nothing_to_call() -> None:
+    """Free places that wait for other machines' scenes keep no result back."""
+    told: list[int] = []
+
+    def given() -> Any:
+        yield {"number": 1}
+        end = time.monotonic() + 60
+        while not told:
+            assert time.monotonic() < end
+            yield 0.01
+        yield {"number": 2}
+
+    with scene_runner(2) as runner:
+        for number, result in runner.each(work, given()):
+            assert result == number + 1
+            told.append(number)
+    assert told == [0, 1]
 
 
 def test_a_scene_that_kills_its_process_takes_no_other_with_it() -> None:
