@@ -14,7 +14,7 @@ os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
 os.environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "false")
 os.environ.setdefault("PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION", "false")
-for name in IDLE_SERVICES:  # of the harness' server, which has no deployments
+for name in set(IDLE_SERVICES) - {"EVENT_PERSISTER", "TASK_RUN_RECORDER"}:  # of the harness' server: no deployments
     os.environ.setdefault(f"PREFECT_SERVER_SERVICES_{name}_ENABLED", "false")
 
 

@@ -70,7 +70,7 @@ def test_a_wrong_bucket_is_a_sentence(offline_cli: Cli, s3: S3Server, small_room
 
 
 def test_two_workers_share_a_store_and_one_is_killed(cli: Cli, small_rooms: dict[str, Path]) -> None:
-    rooms = [small_rooms[layout] for layout in ("7scenes", "scannet", "tum")]
+    rooms = [small_rooms[layout] for layout in ("7scenes", "tum")]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.workers", *map(str, rooms), "--kills", "1", "--json"],
         cwd=Path(__file__).parents[2],
@@ -82,8 +82,8 @@ def test_two_workers_share_a_store_and_one_is_killed(cli: Cli, small_rooms: dict
     )
     assert done.returncode == 0, done.stderr + done.stdout
     alone, shared = json.loads(done.stdout)
-    assert (alone["published_by"], alone["faults"], shared["faults"]) == ([3], [], [])
+    assert (alone["published_by"], alone["faults"], shared["faults"]) == ([2], [], [])
     assert len(shared["kills"]) == 1
     killed, *others = shared["published_by"]
     assert killed == -1
-    assert sum(others) in (2, 3)  # the killed one may have published one
+    assert sum(others) in (1, 2)  # the killed one may have published one

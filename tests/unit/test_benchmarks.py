@@ -15,8 +15,8 @@ ROW = {"item", "name", "size", "seconds", "runs", "value", "unit", "baseline", "
 CUT_FIGURES = {"oracle_ap", "oracle_ap_flat", "purity", "boundary_recall", "superpoints"}
 
 
-ITEMS = ("superpoints", "lifting", "storage", "evaluation", "cut-rules", "video-rooms")
-"""Those that run in this process in seconds; `.ci/run` runs all, as ``make bench ARGS=--quick``."""
+ITEMS = ("superpoints", "storage", "cut-rules", "video-rooms")
+"""Some that run in this process in seconds; `.ci/run` runs all, as ``make bench ARGS=--quick``."""
 
 
 def run(out: Path, *items: str) -> dict[str, Any]:

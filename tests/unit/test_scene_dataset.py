@@ -108,7 +108,7 @@ def test_a_cache_changes_nothing(url: str) -> None:
 def test_a_cache_holds_what_was_last_used_and_fits(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     for scene_id, scene_digest in SCENES:  # one of these is over half a MiB
-        SceneStore(store).publish(scene(points=12_000), scene_id, scene_digest, {}, {})
+        SceneStore(store).publish(scene(points=16_000), scene_id, scene_digest, {}, {})
     unkept, one, many = (SceneDataset(store.url, SCENES, NONE, seed=0, cache=mib) for mib in (0, 1, 64))
     for dataset in (unkept, one, many):
         for index in range(3):

@@ -90,7 +90,7 @@ def truth_of(scene: TrainingScene) -> SceneTruth:
 def test_a_scene_is_learned_by_heart(views: bool) -> None:
     """Also from views that each show a part: no view's annotation says what the whole instances are."""
     scene = made_up(views=views)
-    training = trained([scene], settings(120), 120)
+    training = trained([scene], settings(80), 80)
     summary = judged(training, scene, truth_of(scene), boxes=not views)
     assert summary.overall.ap50 == 1.0
     assert summary.overall.ap > 0.85
