@@ -68,7 +68,10 @@ def retry(
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Label scenes again that failed, each with the settings it had. Exit code 1 if a scene failed, 2 for bad input."""
+    """Label or import scenes again that failed, each with the settings it had.
+
+    Exit code 1 if a scene failed, 2 for bad input.
+    """
     with errors_for_people():
         from flows.retry_settings import RetryParameters, to_retry
         from flows.runners import check_runner

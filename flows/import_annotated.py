@@ -4,6 +4,7 @@ whole.
 A room goes through the labelling line with its exact depth, poses and masks; a scan is read as it is.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -13,10 +14,10 @@ from prefect.client.schemas.objects import State
 
 from flows.final_state import results_of, state_of
 from flows.generate_labels import label
-from flows.import_settings import ImportParameters, name_annotated
-from flows.runners import scene_runner
+from flows.import_settings import ImportParameters, NamedScene, name_annotated
+from flows.runners import SceneRunner, scene_runner
 from flows.scenes import Course, Listed, SceneResult, known, told
-from flows.sharing import Job, Knowledge, run_each
+from flows.sharing import Ended, Job, Knowledge, run_each
 from ovseg3r_model.annotated.find import AnnotatedSource, find_annotated
 from ovseg3r_model.annotated.rooms import recording_of
 from ovseg3r_model.annotated.scannet200 import locate
@@ -36,27 +37,24 @@ def import_annotated(parameters: ImportParameters) -> State[list[SceneResult]]:
     """
     store = Store.open(parameters.store)
     store.check_writable()
-    jobs = [
-        Job(
-            str(scene.path),
-            scene_id,
-            {"source": scene, "scene_id": scene_id, "store_url": store.url, "parameters": parameters},
-        )
-        for scene, scene_id in name_annotated(parameters)
-    ]
+    scenes = name_annotated(parameters)
     runner = scene_runner(parameters.workers)
-    with runner as opened, run_seen("import-annotated", store.url, len(jobs)) as seen:
-        runs = import_scene.with_options(tags=["ovseg3r"])
-        return state_of(run_each(opened, runs, store, jobs, Knowledge(), seen.ended))
+    with runner as opened, run_seen("import-annotated", store.url, len(scenes)) as seen:
+        return state_of(import_all(opened, store, scenes, seen.ended))
 
 
-@task(name="import-scene", task_run_name="import-{scene_id}", cache_policy=NO_CACHE, persist_result=False)
-def import_scene(
-    source: AnnotatedSource, scene_id: str, store_url: str, parameters: ImportParameters, silent: str | None
-) -> SceneResult:
+def import_all(runner: SceneRunner, store: Store, scenes: Sequence[NamedScene], ended: Ended) -> list[SceneResult]:
+    """Imports the scenes that are not published yet."""
+    jobs = [Job(str(scene.source.path), scene.scene_id, {"scene": scene, "store_url": store.url}) for scene in scenes]
+    return run_each(runner, import_scene.with_options(tags=["ovseg3r"]), store, jobs, Knowledge(), ended)
+
+
+@task(name="import-scene", task_run_name="import-{scene.scene_id}", cache_policy=NO_CACHE, persist_result=False)
+def import_scene(scene: NamedScene, store_url: str, silent: str | None) -> SceneResult:
     """One scene from end to end; what fails is told, not raised, so that the other scenes go on."""
     show_logs()
-    course = Course(Store.open(store_url), str(source.path), scene_id, silent)
+    source, parameters = scene.source, scene.parameters
+    course = Course(Store.open(store_url), str(source.path), scene.scene_id, silent, parameters=scene.kept())
     work = _import_room if source.kind == "room" else _import_scan
     return told(course, partial(work, course, source, parameters))
 
@@ -64,7 +62,10 @@ def import_scene(
 def _import_room(course: Course, source: AnnotatedSource, parameters: ImportParameters) -> Listed:
     (room,) = find_annotated(source.path, "room")
     recording = replace(course, source=str(recording_of(room.path)))
-    return label(recording, parameters.for_room(room.path), parameters.tags, "scene")
+    try:
+        return label(recording, parameters.for_room(room.path), parameters.tags, "scene")
+    finally:  # how far it came, for the record of a failure
+        course.stage, course.done, course.digest = recording.stage, recording.done, recording.digest
 
 
 def _import_scan(course: Course, source: AnnotatedSource, parameters: ImportParameters) -> Listed:

@@ -1,6 +1,8 @@
 """The parameters of the flow ``import-annotated``."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -65,9 +67,32 @@ class ImportParameters(Settings):
             )
 
 
-def name_annotated(parameters: ImportParameters) -> list[tuple[AnnotatedSource, str]]:
-    """Every scene of the sources, with its id. A source at which there is none stands for itself, and fails when its
-    turn comes.
+@dataclass(frozen=True)
+class NamedScene:
+    """A scene with ground truth that is to be imported, and how; of ``parameters`` the sources make no difference."""
+
+    source: AnnotatedSource
+    scene_id: str
+    parameters: ImportParameters
+
+    def kept(self) -> dict[str, Any]:
+        """What another try needs beside the source's path, as JSON values."""
+        settings = self.parameters.model_dump(mode="json", exclude={"sources", "store", "workers"})
+        return {"import": settings, "kind": self.source.kind}
+
+
+def named_again(source: str, scene_id: str, kept: dict[str, Any]) -> NamedScene:
+    """The scene that :meth:`NamedScene.kept` was asked of.
+
+    Raises:
+        ValidationError, KeyError: it was another version of this program.
+    """
+    parameters = ImportParameters.model_validate(kept["import"] | {"sources": [source]})
+    return NamedScene(AnnotatedSource(kept["kind"], Path(source)), scene_id, parameters)
+
+
+def name_annotated(parameters: ImportParameters) -> list[NamedScene]:
+    """Every scene of the sources. A source at which there is none stands for itself, and fails when its turn comes.
 
     Raises:
         InputError: two scenes have one name.
@@ -82,7 +107,7 @@ def name_annotated(parameters: ImportParameters) -> list[tuple[AnnotatedSource, 
                     f"{seen[scene_id]} and {scene.path} would both be scene {scene_id}; rename one of them."
                 )
             seen[scene_id] = scene.path
-            scenes.append((scene, scene_id))
+            scenes.append(NamedScene(scene, scene_id, parameters))
     return scenes
 
 

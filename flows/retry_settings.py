@@ -1,6 +1,8 @@
 """What another try at a failed scene needs: kept with the failure, and found again."""
 
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -10,7 +12,11 @@ from ovseg3r_model.settings import PipelineSettings, Settings
 from storage.failures import Failure, Failures
 from storage.store import Store
 
+if TYPE_CHECKING:
+    from flows.import_settings import NamedScene
+
 Until = Literal["reconstruct"] | None
+T = TypeVar("T")
 
 
 class RetryParameters(Settings):
@@ -36,31 +42,53 @@ def kept(scene: NamedSource, until: Until) -> dict[str, Any]:
     return {"tags": list(scene.tags), "settings": scene.settings.model_dump(mode="json"), "until": until}
 
 
-def source_of(failure: Failure) -> tuple[NamedSource, Until]:
-    """The source whose labelling failed, and after which stage it was to stop.
+@dataclass(frozen=True)
+class ToRetry:
+    """labels: sources whose labelling failed, and after which stage it was to stop; imports: scenes with ground truth
+    whose import failed."""
 
-    Raises:
-        InputError: the record is of another version of this program.
-    """
-    given = failure.parameters
-    try:
-        settings = PipelineSettings.model_validate(given["settings"])
-        return NamedSource(failure.source, failure.scene_id, tuple(given["tags"]), settings), given["until"]
-    except (KeyError, ValidationError) as error:
-        raise InputError(
-            f"scene {failure.scene_id} failed under settings that this version does not know; label "
-            f"{failure.source} again instead."
-        ) from error
+    labels: tuple[tuple[NamedSource, Until], ...]
+    imports: "tuple[NamedScene, ...]"
+
+    def __len__(self) -> int:
+        return len(self.labels) + len(self.imports)
 
 
-def to_retry(store: Store, scenes: tuple[str, ...]) -> list[tuple[NamedSource, Until]]:
+def to_retry(store: Store, scenes: tuple[str, ...]) -> ToRetry:
     """The failed scenes, all or those named, by id.
 
     Raises:
-        InputError: one that is named has not failed, or see :func:`source_of`.
+        InputError: one that is named has not failed, or a record is of another version of this program.
     """
     found = {failure.scene_id: failure for failure in Failures(store).all()}
     unknown = [scene_id for scene_id in scenes if scene_id not in found]
     if unknown:
         raise InputError(f"{store.url}: no failure of {', '.join(unknown)} is known; `ovseg3r status` lists them.")
-    return [source_of(failure) for scene_id, failure in found.items() if not scenes or scene_id in scenes]
+    chosen = [failure for scene_id, failure in found.items() if not scenes or scene_id in scenes]
+    return ToRetry(
+        tuple(_of(failure, _labelled) for failure in chosen if not failure.of_import),
+        tuple(_of(failure, _imported) for failure in chosen if failure.of_import),
+    )
+
+
+def _of(failure: Failure, made: Callable[[Failure], T]) -> T:
+    try:
+        return made(failure)
+    except (KeyError, ValidationError) as error:
+        again = "import" if failure.of_import else "label"
+        raise InputError(
+            f"scene {failure.scene_id} failed under settings that this version does not know; {again} "
+            f"{failure.source} again instead."
+        ) from error
+
+
+def _labelled(failure: Failure) -> tuple[NamedSource, Until]:
+    given = failure.parameters
+    settings = PipelineSettings.model_validate(given["settings"])
+    return NamedSource(failure.source, failure.scene_id, tuple(given["tags"]), settings), given["until"]
+
+
+def _imported(failure: Failure) -> "NamedScene":
+    from flows.import_settings import named_again
+
+    return named_again(failure.source, failure.scene_id, failure.parameters)

@@ -158,10 +158,13 @@ def _running(holder: Holder) -> SceneStatus:
 
 
 def _failed(failure: Failure) -> SceneStatus:
-    features = failure.parameters.get("settings", {}).get("features", {}).get("save", False)
+    settings = failure.parameters.get("import" if failure.of_import else "settings", {})
+    stages = _stages_of(settings.get("features", {}).get("save", False))
+    if failure.parameters.get("kind") == "scannet200":
+        stages = ("publish",)  # a scan is read as it is
     more = {"worker": failure.worker, "when": failure.when, "message": failure.message}
     stage = _in_line(failure.stage)
-    return _ahead("failed", failure.scene_id, failure.done, _stages_of(features), stage=stage, **more)
+    return _ahead("failed", failure.scene_id, failure.done, stages, stage=stage, **more)
 
 
 def _ahead(state: State, scene_id: str, done: Iterable[str], stages: Iterable[str], **more: str) -> SceneStatus:

@@ -36,6 +36,11 @@ class Failure:
     key: str | None
     parameters: dict[str, Any]
 
+    @property
+    def of_import(self) -> bool:
+        """Whether a scene with ground truth was to be imported, and not a recording to be labelled."""
+        return "import" in self.parameters
+
 
 class Failures:
     """The failures of a store."""

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows import generate_labels
+from flows import generate_labels, retry
 from flows.import_annotated import run
 from flows.import_settings import ImportParameters, name_annotated
+from flows.retry_settings import RetryParameters
 from flows.scenes import SceneResult
 from flows.settings import LabelParameters
+from flows.status import status_of_store
 from ovseg3r_model.annotated.scannet200 import locate, read_scene
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.records import LabelledScene
@@ -140,6 +142,35 @@ def test_a_moved_scan_is_the_same_and_tags_are_given_to_what_is_there(scans: Pat
     assert "already published from another source" in third.message
 
 
+def test_what_failed_is_told_by_the_store_and_tried_again_as_it_was(
+    room: Path, scans: Path, store: str, tmp_path: Path
+) -> None:
+    """A scan and a room, each without a file that comes back later."""
+    scan = Path(shutil.copytree(scans / "scene0002_00", tmp_path / "scene0002_00"))
+    attic = Path(shutil.copytree(room, tmp_path / "attic"))
+    (segments,), (depth, *_) = scan.glob("*.segs.json"), sorted((attic / "room-tum" / "depth").iterdir())
+    lost = {path: path.read_bytes() for path in (segments, depth)}
+    for path in lost:
+        path.unlink()
+    given = parameters([attic], store, voxel=VOXEL, max_views=10, tags=["split:train"])
+    assert [r.status for r in run(given) + run(parameters([scan], store, tags=["val"]))] == ["bad-input"] * 2
+    failed = {scene.scene_id: scene for scene in status_of_store(Store.open(store)).scenes}
+    assert {scene_id: scene.state for scene_id, scene in failed.items()} == {
+        "attic": "failed",
+        "scene0002_00": "failed",
+    }
+    assert str(depth) in failed["attic"].message
+    assert failed["scene0002_00"].todo == ("publish",)
+    for path, content in lost.items():
+        path.write_bytes(content)
+    results = {r.scene_id: r for r in retry.run(RetryParameters.model_validate({"store": store}))}
+    assert {scene_id: r.status for scene_id, r in results.items()} == dict.fromkeys(failed, "published")
+    rows = {row.scene_id: row for row in Catalog(Store.open(store)).rows()}
+    assert (rows["attic"].views, rows["attic"].tags, rows["scene0002_00"].tags) == (10, ("split:train",), ("val",))
+    assert [r.status for r in run(given)] == ["unchanged"]
+    assert status_of_store(Store.open(store)).count("failed") == 0
+
+
 def test_what_a_scan_has_no_use_for_is_refused(scans: Path, store: str) -> None:
     (result,) = run(parameters([scans / "scene0002_00"], store, voxel=0.05, features={"save": True}))
     assert result.status == "bad-input"
@@ -148,7 +179,7 @@ def test_what_a_scan_has_no_use_for_is_refused(scans: Path, store: str) -> None:
 
 def test_rooms_and_scans_are_told_apart(room: Path, scans: Path, store: str, tmp_path: Path) -> None:
     both = parameters([room.parent, scans / "scene0000_00", tmp_path / "nothing"], store)
-    named = [(source.kind, scene_id) for source, scene_id in name_annotated(both)]
+    named = [(scene.source.kind, scene.scene_id) for scene in name_annotated(both)]
     rooms = [("room", layout) for layout in ("7scenes", "nerfstudio", "scannet", "tum")]
     assert named == [*rooms, ("scannet200", "scene0000_00"), ("scannet200", "nothing")]
     as_room = parameters([scans / "scene0000_00"], store, format="room")
@@ -159,6 +190,6 @@ def test_rooms_and_scans_are_told_apart(room: Path, scans: Path, store: str, tmp
     for name in ("a.ply", "b.ply"):
         write_preprocessed(tmp_path / "flat" / name, two_cells())
     flat = name_annotated(parameters([tmp_path / "flat"], store))
-    assert [scene_id for _, scene_id in flat] == ["a", "b"]
+    assert [scene.scene_id for scene in flat] == ["a", "b"]
     with pytest.raises(InputError, match="would both be scene tum"):
         name_annotated(parameters([room, room.parent], store))

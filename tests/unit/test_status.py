@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.display_runs import show_status
-from flows.retry_settings import kept, source_of, to_retry
+from flows.retry_settings import kept, to_retry
 from flows.settings import LabelParameters, NamedSource, name_scenes
 from flows.status import StoreStatus, status_of_sources, status_of_store
 from ovseg3r_model.errors import InputError
@@ -111,7 +111,7 @@ def test_given_sources_are_looked_for_by_their_settings_or_by_name(store: Store,
 def test_what_failed_is_found_again_with_its_settings(store: Store) -> None:
     Failures(store).record(failure("x", "lift", (), segment={"engine": "regions", "min_area": 33}))
     Failures(store).record(failure("y", "lift", ()))
-    ((source, until),) = to_retry(store, ("x",))
+    ((source, until),) = to_retry(store, ("x",)).labels
     assert (source.source, source.scene_id, source.tags, until) == ("/rooms/x", "x", ("kitchen",), None)
     assert source.settings.segment.min_area == 33
     assert len(to_retry(store, ())) == 2
@@ -119,5 +119,6 @@ def test_what_failed_is_found_again_with_its_settings(store: Store) -> None:
         to_retry(store, ("x", "z"))
     older = failure("x", "lift", ())
     older.parameters["settings"]["no such setting"] = 1
+    Failures(store).record(older)
     with pytest.raises(InputError, match="label /rooms/x again"):
-        source_of(older)
+        to_retry(store, ("x",))
