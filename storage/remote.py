@@ -4,10 +4,11 @@ Credentials come from where the providers' own tools take them, never from a URL
 or container, and, with boto3 installed, AWS profiles. docs/object-storage.md says more.
 """
 
+import asyncio
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -103,17 +104,41 @@ def _opened(url: str, seconds: float, settings: tuple[tuple[str, str], ...]) -> 
 def again(call: Callable[[], T], seconds: float) -> T:
     """The call's value; while it fails with what passes (no connection, 5xx), it is made again, for so many seconds.
 
-    obstore does so by itself where the method is safe by HTTP's rules; this is for calls that are safe by ours.
+    obstore does so by itself, but not where the method is unsafe by HTTP's rules, and not for each way in which a
+    connection breaks (it takes "connection was not ready" for an answer). This is for calls that are safe by ours.
     """
-    start, pause = time.monotonic(), 0.1
+    pauses = _Pauses(seconds)
     while True:
         try:
             return call()
         except BaseError as error:
-            if time.monotonic() - start + pause > seconds or not _PASSING.search(str(error)):
-                raise
+            pause = pauses.after(error)
         time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE.total_seconds())
+
+
+async def again_async(call: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """As :func:`again`."""
+    pauses = _Pauses(seconds)
+    while True:
+        try:
+            return await call()
+        except BaseError as error:
+            pause = pauses.after(error)
+        await asyncio.sleep(pause)
+
+
+class _Pauses:
+    """Between the tries of one call, longer each time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end, self._next = time.monotonic() + seconds, 0.1
+
+    def after(self, error: BaseError) -> float:
+        """Raises the error where it will not pass, or the time is over."""
+        pause, self._next = self._next, min(2 * self._next, _LONGEST_PAUSE.total_seconds())
+        if time.monotonic() + pause > self._end or not _PASSING.search(str(error)):
+            raise error
+        return pause
 
 
 def _by_profile() -> bool:

@@ -146,20 +146,21 @@ class Store:
     def _writer_of(self, key: str) -> str | None:
         """Who put the object, "" where that is not noted; None where there is none."""
         try:
-            return str(obstore.get(self.backend, key, options={"head": True}).attributes.get(_WRITER, ""))
+            found = again(lambda: obstore.get(self.backend, key, options={"head": True}), self._patience)
+            return str(found.attributes.get(_WRITER, ""))
         except FileNotFoundError:
             return None
 
     def put(self, key: str, data: bytes) -> None:
         """Writes the object, whatever the key held; readers see the one or the other. For what has one writer."""
         with store_errors(self.url, f"writing {key}", len(data)):
-            obstore.put(self.backend, key, data, mode="overwrite", use_multipart=False)
+            again(lambda: obstore.put(self.backend, key, data, mode="overwrite", use_multipart=False), self._patience)
 
     def get(self, key: str) -> bytes | None:
         """The object's bytes, None where there is none."""
         with store_errors(self.url, f"reading {key}"):
             try:
-                return bytes(obstore.get(self.backend, key).bytes())
+                return again(lambda: bytes(obstore.get(self.backend, key).bytes()), self._patience)
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
@@ -168,20 +169,24 @@ class Store:
     def list_starting(self, start: str) -> list[Entry]:
         """Every object whose key begins with ``start``, which may end inside a name, in key order: one short request to
         an object store, where ``list`` reads the whole folder."""
-        found: list[Entry] = []
         with store_errors(self.url, f"listing {start}*"):
-            batches = obstore.list(self.backend, prefix=start.rpartition("/")[0] or None, offset=start)
-            for item in (item for batch in batches for item in batch):
-                if item["path"].startswith(start):
-                    found.append(Entry(item["path"], item["size"], item["last_modified"]))
-                elif self._patience:  # object stores list in order, a disk does not
-                    break
+            found = again(lambda: self._starting(start), self._patience)
         return sorted(found, key=lambda entry: entry.key)
+
+    def _starting(self, start: str) -> Iterable[Entry]:
+        found: list[Entry] = []
+        batches = obstore.list(self.backend, prefix=start.rpartition("/")[0] or None, offset=start)
+        for item in (item for batch in batches for item in batch):
+            if item["path"].startswith(start):
+                found.append(Entry(item["path"], item["size"], item["last_modified"]))
+            elif self._patience:  # object stores list in order, a disk does not
+                break
+        return found
 
     def list(self, prefix: str) -> list[Entry]:
         """Every object below a folder, in key order."""
         with store_errors(self.url, f"listing {prefix}"):
-            found = obstore.list(self.backend, prefix=prefix).collect()
+            found = again(lambda: obstore.list(self.backend, prefix=prefix).collect(), self._patience)
         entries = (Entry(item["path"], item["size"], item["last_modified"]) for item in found)
         return sorted(entries, key=lambda entry: entry.key)
 
@@ -210,10 +215,10 @@ class Store:
     def create_group(self, prefix: str, attributes: Mapping[str, Any] | None = None) -> zarr.Group:
         """A new writable Zarr v3 root group at ``prefix``. Raises ValueError (zarr's ContainsGroupError) where one
         is."""
-        inner = PrefixedStore(self.backend, prefix, self.url)
+        inner = PrefixedStore(self.backend, prefix, self.url, self._patience)
         return zarr.Group.from_store(inner, attributes=dict(attributes or {}), zarr_format=3, overwrite=False)
 
     def open_group(self, prefix: str, *, writable: bool = False) -> zarr.Group:
         """The Zarr root group at ``prefix``. Raises FileNotFoundError where there is none."""
-        inner = PrefixedStore(self.backend, prefix, self.url, read_only=not writable)
+        inner = PrefixedStore(self.backend, prefix, self.url, self._patience, read_only=not writable)
         return zarr.open_group(inner, mode="r+" if writable else "r", zarr_format=3)

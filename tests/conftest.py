@@ -18,6 +18,8 @@ for name in set(IDLE_SERVICES) - {"EVENT_PERSISTER", "TASK_RUN_RECORDER"}:  # of
     os.environ.setdefault(f"PREFECT_SERVER_SERVICES_{name}_ENABLED", "false")
 
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile every module anew
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would only wait for each other
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")

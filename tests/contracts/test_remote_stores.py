@@ -1,5 +1,6 @@
 """What a network does to a store: lost answers, outages, wrong addresses; and what may never be seen of it: secrets."""
 
+import asyncio
 import http.server
 import re
 import secrets
@@ -8,15 +9,18 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+from obstore.exceptions import GenericError
 
 from ovseg3r_model.errors import InputError
 from storage.arrays import read_array, write_array
 from storage.catalog import Catalog
 from storage.errors import StoreError, scrubbed
+from storage.remote import again, again_async
 from storage.scene_store import SceneStore
 from storage.stages import Stages
 from storage.store import Store
@@ -94,6 +98,37 @@ def test_an_outage_only_delays(store: Store, proxy: Proxy) -> None:
     assert (store.get("new"), store.get("gone")) == (b"1", None)
     np.testing.assert_array_equal(read_array(store.open_group("g"), "a"), np.arange(9))
     assert Catalog(store).rows() != []
+
+
+@pytest.mark.parametrize(
+    ("text", "tries"),
+    [
+        ("HTTP error: error sending request ... Canceled, connection was not ready", 3),  # obstore makes no other try
+        ("Server returned non-2xx status code: 503 Service Unavailable", 3),
+        ("Client error with status 403 Forbidden", 1),
+    ],
+)
+def test_what_obstore_gives_up_is_asked_again_where_it_passes(text: str, tries: int) -> None:
+    made: list[int] = []
+
+    def call() -> str:
+        made.append(1)
+        if len(made) < 3:
+            raise GenericError(text)
+        return "there"
+
+    async def call_later() -> str:
+        return call()
+
+    for run in (lambda: again(call, 5), lambda: asyncio.run(again_async(call_later, 5))):
+        made.clear()
+        with nullcontext() if tries == 3 else pytest.raises(GenericError):
+            assert run() == "there"
+        assert len(made) == tries
+    made.clear()
+    with pytest.raises(GenericError):
+        again(call, 0)
+    assert len(made) == 1
 
 
 def test_a_store_that_stays_away_is_a_sentence(s3: S3Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
