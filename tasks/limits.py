@@ -2,6 +2,7 @@
 ``ovseg3r cluster limits``. A plain run, whose server is its own, has none.
 """
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tasks.server import named_server
 OWN_GPU = "OVSEG3R_OWN_GPU"
 """Is 1 in containers that a GPU was given to alone: they share it with nobody, and have a new host name each time."""
 _LEASE = 60.0  # seconds until a killed holder's slot is free again; the least that the server takes
+_SERVICE = "prefect._internal.concurrency"  # the logger
 _LOOK = 10.0  # seconds between looks whether the run is to stop
 
 
@@ -58,6 +60,7 @@ def gpu_slot(device: str | None) -> Iterator[None]:
         return
     name = gpu_limit_name()
     _check_limit(name)
+    logging.getLogger(_SERVICE).addFilter(_not_of_waiting)
     with ExitStack() as held:
         while True:
             check_stop()
@@ -70,6 +73,11 @@ def gpu_slot(device: str | None) -> Iterator[None]:
                 continue
             break
         yield
+
+
+def _not_of_waiting(record: logging.LogRecord) -> bool:
+    """Prefect logs an error each time that a slot was waited for in vain."""
+    return not (record.msg == "Service %r failed to process item %r" and "TimeoutError" in record.getMessage())
 
 
 def _check_limit(name: str) -> None:

@@ -3,6 +3,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from ovseg3r_model.errors import InputError
 from storage.catalog_rows import CatalogRow, row_of
 from storage.scene_store import SceneStore
 from storage.store import Store
+from tasks import limits
 from tasks.assets import dataset_asset, model_asset, scene_asset, source_asset
 from tasks.limits import create_limits, gpu_limit_name, gpu_slot
 from tasks.scene_report import escaped, scene_markdown
@@ -254,3 +256,32 @@ def test_a_slot_is_held_while_the_gpu_is_used(named: SyncPrefectClient, monkeypa
     with pytest.raises(ZeroDivisionError):
         work()
     assert active() == (0, 1)
+
+
+def test_who_waits_for_a_slot_gets_it_next_and_complains_of_nothing(
+    named: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "one-gpu")
+    monkeypatch.setattr(limits, "_LOOK", 0.5)
+    create_limits(1)
+    heard: list[str] = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda record: heard.append(record.getMessage()))
+    service = logging.getLogger("prefect._internal.concurrency")
+    monkeypatch.setattr(service, "level", logging.ERROR)
+    service.addHandler(handler)
+
+    def wait() -> float:
+        with gpu_slot("cuda"):
+            return time.monotonic()
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            with gpu_slot("cuda"):
+                waiting = pool.submit(wait)
+                time.sleep(2.5)
+                freed = time.monotonic()
+            assert waiting.result(60) > freed
+    finally:
+        service.removeHandler(handler)
+    assert heard == []
