@@ -93,12 +93,22 @@ def prefect_server(module: str = "prefect") -> Iterator[None]:
             _wait(server, log, module)
             if not known:
                 _keep_template(database, template)
-            yield
+            with _without_heartbeat():
+                yield
         finally:
             for name in ("PREFECT_API_URL", *_UNSEEN):
                 os.environ.pop(name, None)
             server.kill()
             server.communicate()
+
+
+@contextlib.contextmanager
+def _without_heartbeat() -> Iterator[None]:
+    """A run with one sleeps for up to a second at its end; nobody listens here."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 def _wait(server: "subprocess.Popen[bytes]", log: Path, module: str) -> None:
