@@ -66,18 +66,31 @@ SCALES = {
 
 def rungs(scenes: "LadderScenes") -> list[Rung]:
     """The ladder, from the whole method down."""
-    tenth = scenes.views[: max(1, round(len(scenes.views) / 10))]
-    some = f"{len(tenth)} of {len(scenes.views)} reconstructed (10 %)"
     both, judged = scenes.annotated + scenes.views, scenes.held_out
+    full, without_vip, without_ibsp, none, tenth, two, alone = rung_names(len(scenes.views))
+    some = scenes.views[: tenth_of(len(scenes.views))]
     return [
-        Rung("full: scene-level and reconstructed", both, judged, paper=(23.9, 23.0)),
-        Rung("without VIP", both, judged, vip=False, paper=(18.4, 16.2)),
-        Rung("without IBSp", scenes.annotated + scenes.geometry, scenes.held_out_geometry, paper=(23.6, 22.0)),
-        Rung("scene-level only (0 %)", scenes.annotated, judged, paper=(5.0, 0.0)),
-        Rung(some, scenes.annotated + tenth, judged, paper=(16.8, 14.8)),
-        Rung("two reconstructors", both + scenes.video, judged, paper=(24.6, 24.2)),
-        Rung("reconstructed only", scenes.views, judged),
+        Rung(full, both, judged, paper=(23.9, 23.0)),
+        Rung(without_vip, both, judged, vip=False, paper=(18.4, 16.2)),
+        Rung(without_ibsp, scenes.annotated + scenes.geometry, scenes.held_out_geometry, paper=(23.6, 22.0)),
+        Rung(none, scenes.annotated, judged, paper=(5.0, 0.0)),
+        Rung(tenth, scenes.annotated + some, judged, paper=(16.8, 14.8)),
+        Rung(two, both + scenes.video, judged, paper=(24.6, 24.2)),
+        Rung(alone, scenes.views, judged),
     ]
+
+
+def rung_names(views: int) -> tuple[str, ...]:
+    """Of the rungs, in order, with so many reconstructed rooms."""
+    return (
+        "full: scene-level and reconstructed", "without VIP", "without IBSp", "scene-level only (0 %)",
+        f"{tenth_of(views)} of {views} reconstructed (10 %)", "two reconstructors", "reconstructed only",
+    )  # fmt: skip
+
+
+def tenth_of(views: int) -> int:
+    """How many rooms a tenth is, at least one."""
+    return max(1, round(views / 10))
 
 
 def run_rung(folder: str, rung: Rung, settings: ModelSettings) -> dict[str, float]:
@@ -131,6 +144,10 @@ def main() -> None:
     options = _options()
     scale = SCALES[options.scale]
     scale = replace(scale, **{n: v for n in ("steps", "seeds") if (v := getattr(options, n)) is not None})
+    names = rung_names(scale.views)
+    for word in options.rung or ():
+        if not any(word in name for name in names):
+            raise SystemExit(f"--rung {word!r}: is in no rung's name; there are {', '.join(names)}.")
     start = time.perf_counter()
     from flows.local_server import prefect_server
 
@@ -162,8 +179,6 @@ def _rungs_so_far(options: argparse.Namespace, scale: Scale, scenes: "LadderScen
     """After each training, by rung the figures of each seed; seed by seed, so that a run that is stopped has whole
     ladders."""
     ladder = [rung for rung in rungs(scenes) if not options.rung or any(word in rung.name for word in options.rung)]
-    if not ladder:
-        raise SystemExit(f"--rung: no name has that in it; there are {', '.join(rung.name for rung in rungs(scenes))}")
     figures: dict[str, list[dict[str, float]]] = {rung.name: [] for rung in ladder}
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes to come: two trainings share two cores
     with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:

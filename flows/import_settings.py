@@ -77,8 +77,14 @@ class NamedScene:
 
     def kept(self) -> dict[str, Any]:
         """What another try needs beside the source's path, as JSON values."""
-        settings = self.parameters.model_dump(mode="json", exclude={"sources", "store", "workers"})
-        return {"import": settings, "kind": self.source.kind}
+        return {"import": self.parameters.model_dump(mode="json", exclude={"sources", "store", "workers"})}
+
+    def found(self) -> AnnotatedSource:
+        """The source as it is now. Raises InputError: there is no scene at its path, or several are."""
+        scenes = find_annotated(self.source.path, self.parameters.format)
+        if len(scenes) > 1:
+            raise InputError(f"{self.source.path}: holds {len(scenes)} scenes by now; import it again.")
+        return scenes[0]
 
 
 def named_again(source: str, scene_id: str, kept: dict[str, Any]) -> NamedScene:
@@ -88,7 +94,7 @@ def named_again(source: str, scene_id: str, kept: dict[str, Any]) -> NamedScene:
         ValidationError, KeyError: it was another version of this program.
     """
     parameters = ImportParameters.model_validate(kept["import"] | {"sources": [source]})
-    return NamedScene(AnnotatedSource(kept["kind"], Path(source)), scene_id, parameters)
+    return NamedScene(_itself(Path(source), parameters.format), scene_id, parameters)
 
 
 def name_annotated(parameters: ImportParameters) -> list[NamedScene]:
@@ -115,4 +121,9 @@ def _found(path: Path, wanted: AnnotatedFormat) -> list[AnnotatedSource]:
     try:
         return find_annotated(path, wanted)
     except InputError:
-        return [AnnotatedSource("room" if wanted == "room" else "scannet200", path)]
+        return [_itself(path, wanted)]
+
+
+def _itself(path: Path, wanted: AnnotatedFormat) -> AnnotatedSource:
+    """What is looked at when its turn comes."""
+    return AnnotatedSource("room" if wanted == "room" else "scannet200", path)

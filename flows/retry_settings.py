@@ -30,7 +30,7 @@ class RetryParameters(Settings):
     scenes: tuple[str, ...] = Field(
         (), title="Scenes", description="Ids of failed scenes; without any, all that failed."
     )
-    workers: int = Field(1, ge=1, le=MOST_WORKERS, title="Workers", description="Scenes labelled at the same time.")
+    workers: int = Field(1, ge=1, le=MOST_WORKERS, title="Workers", description="Scenes at the same time.")
     runner: Runner = Field("threads", title="Task runner", description="What the scenes run on.")
     runner_address: str | None = Field(
         None, title="Address of Dask or Ray", description="Of a running Dask scheduler or Ray head."
@@ -38,7 +38,7 @@ class RetryParameters(Settings):
 
 
 def kept(scene: NamedSource, until: Until) -> dict[str, Any]:
-    """What :func:`source_of` needs of a source, as JSON values."""
+    """What :func:`to_retry` needs of a source, as JSON values."""
     return {"tags": list(scene.tags), "settings": scene.settings.model_dump(mode="json"), "until": until}
 
 

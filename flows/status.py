@@ -158,12 +158,12 @@ def _running(holder: Holder) -> SceneStatus:
 
 
 def _failed(failure: Failure) -> SceneStatus:
+    more = {"worker": failure.worker, "when": failure.when, "message": failure.message}
     settings = failure.parameters.get("import" if failure.of_import else "settings", {})
     stages = _stages_of(settings.get("features", {}).get("save", False))
-    if failure.parameters.get("kind") == "scannet200":
-        stages = ("publish",)  # a scan is read as it is
-    more = {"worker": failure.worker, "when": failure.when, "message": failure.message}
-    stage = _in_line(failure.stage)
+    if failure.of_import and not failure.done and failure.stage not in _LINE[:-1]:
+        stages = _LINE[-1:]  # as far as is known a scan, which is published as it is
+    stage = failure.stage if failure.stage in stages else stages[0]
     return _ahead("failed", failure.scene_id, failure.done, stages, stage=stage, **more)
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -84,8 +85,9 @@ class Store:
         return self._open_remote(self.url, min(FIRST_CONTACT, self._patience)) if self._patience else self
 
     def _first_contact(self) -> None:
+        store = self._in_a_hurry()
         with store_errors(self.url, "opening it"):
-            obstore.list_with_delimiter(self._in_a_hurry().backend)
+            again(lambda: obstore.list_with_delimiter(store.backend), store._patience)
 
     @classmethod
     def _open_local(cls, text: str, create: bool) -> "Store":
@@ -167,8 +169,8 @@ class Store:
                 return None
 
     def list_starting(self, start: str) -> list[Entry]:
-        """Every object whose key begins with ``start``, which may end inside a name, in key order: one short request to
-        an object store, where ``list`` reads the whole folder."""
+        """Every object whose key begins with ``start`` and goes on, in key order; it may end inside a name. One short
+        request to an object store, where ``list`` reads the whole folder."""
         with store_errors(self.url, f"listing {start}*"):
             found = again(lambda: self._starting(start), self._patience)
         return sorted(found, key=lambda entry: entry.key)
@@ -204,7 +206,7 @@ class Store:
     def _delete_singly(self, keys: Iterable[str]) -> None:
         for key in keys:
             try:
-                obstore.delete(self.backend, key)
+                again(partial(obstore.delete, self.backend, key), self._patience)
             except FileNotFoundError:
                 continue
 

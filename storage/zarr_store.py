@@ -72,7 +72,8 @@ class PrefixedStore(ObjectStore[Any]):
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         with store_errors(self.url, f"writing {self._full(key)}", len(value)):
-            await super().set_if_not_exists(self._full(key), value)
+            create = super().set_if_not_exists
+            await again_async(lambda: create(self._full(key), value), self.patience)
 
     async def delete(self, key: str) -> None:
         with store_errors(self.url, f"deleting {self._full(key)}"):

@@ -221,8 +221,10 @@ class _SceneCache:
 
 
 def _bytes(scene: TrainingScene) -> int:
+    reduction = scene.input.reduction
     parts = (*vars(scene.input).values(), *vars(scene.targets).values())
-    return sum(part.nbytes for part in parts if isinstance(part, Tensor))
+    held = sum(part.nbytes for part in parts if isinstance(part, Tensor))
+    return held + (0 if reduction is None else reduction.mean.nbytes + reduction.basis.nbytes)
 
 
 def _shared(scene: TrainingScene) -> TrainingScene:

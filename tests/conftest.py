@@ -14,9 +14,8 @@ os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
 os.environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "false")
 os.environ.setdefault("PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION", "false")
-for name in set(IDLE_SERVICES) - {"EVENT_PERSISTER", "TASK_RUN_RECORDER"}:  # of the harness' server: no deployments
-    os.environ.setdefault(f"PREFECT_SERVER_SERVICES_{name}_ENABLED", "false")
-
+for idle in set(IDLE_SERVICES) - {"EVENT_PERSISTER", "TASK_RUN_RECORDER"}:  # of the harness' server: no deployments
+    os.environ.setdefault(f"PREFECT_SERVER_SERVICES_{idle}_ENABLED", "false")
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile every module anew
 

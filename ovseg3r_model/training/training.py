@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ovseg3r_model.errors import InputError
 from ovseg3r_model.network.build import build_network
+from ovseg3r_model.network.kernel_maps import MARGIN
 from ovseg3r_model.network.pretrained_backbone import load_backbone
 from ovseg3r_model.network.segmenter import Segmenter
 from ovseg3r_model.network.settings import NetworkSettings
@@ -264,8 +265,15 @@ def _part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
 
 def _saved(work: Work) -> bytes:
     """All that the step's loss follows from, as safetensors: the network's input by name, voxels (M,4) int32 scene, x,
-    y, z among it; the scenes' targets, pairs, queries, objects and texts by place."""
-    parts: dict[str, Any] = {"batch": vars(work.batch) | {"voxels": work.batch.pyramid.levels[0].keys.rows()}}
+    y, z among it, superpoints and objects_of (B,) int64; the scenes' targets, pairs, queries, objects and texts by
+    place."""
+    batch, margin = work.batch, torch.tensor([0, MARGIN, MARGIN, MARGIN], dtype=torch.int32)
+    more = {
+        "voxels": batch.pyramid.levels[0].keys.rows() - margin,
+        "superpoints": torch.tensor(batch.superpoints),
+        "objects_of": torch.tensor(batch.objects_of),
+    }
+    parts: dict[str, Any] = {"batch": vars(batch) | more}
     for place in range(len(work.scene_ids)):
         parts |= {f"targets.{place}": vars(work.targets[place]), f"pairs.{place}": vars(work.pairs[place])}
     for name in ("queries", "objects", "texts"):

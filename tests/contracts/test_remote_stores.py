@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import obstore
 import pytest
 from obstore.exceptions import GenericError
 
@@ -129,6 +131,46 @@ def test_what_obstore_gives_up_is_asked_again_where_it_passes(text: str, tries: 
     with pytest.raises(GenericError):
         again(call, 0)
     assert len(made) == 1
+
+
+def test_every_request_is_made_again_where_obstore_gives_it_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ("put", "get", "list", "delete", "list_with_delimiter", "put_async", "get_async")
+    failed: set[str] = set()
+
+    def fails_once(name: str) -> None:
+        real = getattr(obstore, name)
+
+        def call(*given: Any, **more: Any) -> Any:
+            if name in failed:
+                return real(*given, **more)
+            failed.add(name)
+            raise GenericError("HTTP error: error sending request ... Canceled, connection was not ready")
+
+        async def call_later(*given: Any, **more: Any) -> Any:
+            return await call(*given, **more)
+
+        monkeypatch.setattr(obstore, name, call_later if name.endswith("_async") else call)
+
+    for name in asked:
+        fails_once(name)
+    store.put("a/b", b"1")
+    failed.discard("put")
+    assert store.put_if_absent("a/cd", b"2")
+    assert store.get("a/b") == b"1"
+    failed.discard("get")
+    assert not store.put_if_absent("a/cd", b"3")  # asks who has written it
+    assert [entry.key for entry in store.list("a")] == ["a/b", "a/cd"]
+    failed.discard("list")
+    assert [entry.key for entry in store.list_starting("a/c")] == ["a/cd"]
+    store.delete(["a/b"])
+    Store.open(store.url, create=False)
+    group = store.create_group("g")
+    for name in ("first", "within/second"):  # the latter writes its parent, too, unless it is there
+        failed.difference_update(("put_async", "get_async"))
+        write_array(group, name, np.arange(9))
+    failed.discard("get_async")
+    np.testing.assert_array_equal(read_array(store.open_group("g"), "within/second"), np.arange(9))
+    assert failed == set(asked)
 
 
 def test_a_store_that_stays_away_is_a_sentence(s3: S3Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_from_up_to_a_model_and_down(machine: Cli, recordings: Path) -> None:
     training = {"model_id": "net", "model": SETTINGS, "schedule": {"data": {"workers": 0}}}
     (machine.folder / "train.yaml").write_text(yaml.safe_dump(training), encoding="utf-8")
     cluster = ("--folder", "cluster")
-    chosen = ("--at-least", "3", "--wait-minutes", "2", "--train-config", "train.yaml")
+    chosen = ("--at-least", "3", "--wait-minutes", "5", "--train-config", "train.yaml")
     done = machine.run("cluster", "up", *cluster, "--store", "store", "--port", str(free_port()), *chosen)
     assert done.code == 0, done.err
     state = state_of(machine)

@@ -160,7 +160,8 @@ def test_what_failed_is_told_by_the_store_and_tried_again_as_it_was(
         "scene0002_00": "failed",
     }
     assert str(depth) in failed["attic"].message
-    assert failed["scene0002_00"].todo == ("publish",)
+    assert failed["attic"].stage == "ingest"
+    assert (failed["scene0002_00"].stage, failed["scene0002_00"].todo) == ("publish", ("publish",))
     for path, content in lost.items():
         path.write_bytes(content)
     results = {r.scene_id: r for r in retry.run(RetryParameters.model_validate({"store": store}))}
@@ -169,6 +170,23 @@ def test_what_failed_is_told_by_the_store_and_tried_again_as_it_was(
     assert (rows["attic"].views, rows["attic"].tags, rows["scene0002_00"].tags) == (10, ("split:train",), ("val",))
     assert [r.status for r in run(given)] == ["unchanged"]
     assert status_of_store(Store.open(store)).count("failed") == 0
+
+
+def test_what_was_not_there_yet_is_what_it_is_by_then(room: Path, scans: Path, store: str, tmp_path: Path) -> None:
+    """A room that is copied later, and a folder of scans that is mounted later: it was never a scene of its own."""
+    attic, many = tmp_path / "attic", tmp_path / "many"
+    asked = parameters([attic, many], store)
+    assert [r.status for r in run(asked)] == ["bad-input"] * 2
+    shutil.copytree(room, attic)
+    shutil.copytree(scans, many)
+    results = {r.scene_id: r for r in retry.run(RetryParameters.model_validate({"store": store}))}
+    assert results["attic"].status == "published"
+    assert results["many"].status == "bad-input"
+    assert f"{many}: holds 3 scenes by now; import it again" in results["many"].message
+    again = run(parameters([many], store))
+    assert [r.status for r in again] == ["published", "bad-input", "published"]
+    failed = [s.scene_id for s in status_of_store(Store.open(store)).scenes if s.state == "failed"]
+    assert failed == ["scene0001_00"]
 
 
 def test_what_a_scan_has_no_use_for_is_refused(scans: Path, store: str) -> None:

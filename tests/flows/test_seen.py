@@ -268,7 +268,6 @@ def test_who_waits_for_a_slot_gets_it_next_and_complains_of_nothing(
     handler = logging.Handler()
     monkeypatch.setattr(handler, "emit", lambda record: heard.append(record.getMessage()))
     service = logging.getLogger("prefect._internal.concurrency")
-    monkeypatch.setattr(service, "level", logging.ERROR)
     service.addHandler(handler)
 
     def wait() -> float:
