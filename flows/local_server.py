@@ -93,7 +93,7 @@ def prefect_server(module: str = "prefect") -> Iterator[None]:
             _wait(server, log, module)
             if not known:
                 _keep_template(database, template)
-            with _without_heartbeat():
+            with without_heartbeat():
                 yield
         finally:
             for name in ("PREFECT_API_URL", *_UNSEEN):
@@ -103,8 +103,8 @@ def prefect_server(module: str = "prefect") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_heartbeat() -> Iterator[None]:
-    """A run with one sleeps for up to a second at its end; nobody listens here."""
+def without_heartbeat() -> Iterator[None]:
+    """Inside, runs send none where nobody would listen: a run with one sleeps for up to a second at its end."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.local_server import IDLE_SERVICES
+from flows.local_server import IDLE_SERVICES, without_heartbeat
 
 # Read by Prefect when it is imported: offline, and quiet about tasks that are meant to fail.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -27,12 +27,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more thre
 @pytest.fixture(scope="session")
 def prefect_api() -> Iterator[str]:
     """Prefect's test harness, started once; the address of its server, also for other processes."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
 
-    # a run with a heartbeat sleeps for up to a second at its end
-    no_heartbeat = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
-    with prefect_test_harness(server_startup_timeout=120), no_heartbeat:
+    with prefect_test_harness(server_startup_timeout=120), without_heartbeat():
         yield str(PREFECT_API_URL.value())
 
 
