@@ -6,6 +6,7 @@ for each other's locks.
 """
 
 import contextlib
+import gc
 import importlib
 import os
 import shutil
@@ -30,6 +31,8 @@ _UNSEEN = {"OVSEG3R_PRIVATE_SERVER": "1", "PREFECT_LOGGING_TO_API_ENABLED": "fal
 # Of this process only, not of the server: what fails is told by the flow itself, without Prefect's tracebacks.
 _SILENT = ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 _START_SECONDS = 180
+# What Prefect imports in a run's first steps.
+_LATE = ("prefect.flow_engine", "prefect.task_engine", "fastapi.encoders")
 IDLE_SERVICES = (
     "CANCELLATION_CLEANUP", "DB_VACUUM", "EVENT_PERSISTER", "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "SCHEDULER",
     "TASK_RUN_RECORDER", "TRIGGERS",
@@ -54,8 +57,8 @@ def server_is_named() -> bool:
 def prefect_server(module: str = "prefect") -> Iterator[None]:
     """Inside, flows of this process have a server: the one that PREFECT_API_URL names, else a private one.
 
-    To be entered before prefect is imported, as prefect reads its settings then. module: is imported while the private
-    server starts, which takes about as long.
+    To be entered before prefect is imported, as prefect reads its settings then. module: is imported, while the private
+    server starts if there is to be one, which takes about as long.
 
     Raises:
         RuntimeError: the private server does not start; its log is in the message.
@@ -66,6 +69,7 @@ def prefect_server(module: str = "prefect") -> Iterator[None]:
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
     if server_is_named():
         os.environ.setdefault(*_SILENT)
+        _import(module)
         yield
         return
     os.environ.update(_UNSEEN)
@@ -116,7 +120,7 @@ def _wait(server: "subprocess.Popen[bytes]", log: Path, module: str) -> None:
     timer = threading.Timer(_START_SECONDS, server.kill)
     timer.start()
     try:
-        importlib.import_module(module)
+        _import(module)
         assert server.stdout is not None  # noqa: S101 - it is a pipe
         ready = server.stdout.readline()
     finally:
@@ -126,6 +130,27 @@ def _wait(server: "subprocess.Popen[bytes]", log: Path, module: str) -> None:
         raise RuntimeError(
             f"The private Prefect server did not start; name a running one in PREFECT_API_URL. Its log ends:\n{tail}"
         )
+
+
+def _import(module: str) -> None:
+    with _without_collection():
+        for name in (module, *_LATE):
+            importlib.import_module(name)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Inside, no garbage is collected, and what is there at the end never: importing leaves hardly any, and looking for
+    it takes a fifth of the time, then and at each collection to come.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 def template_database() -> Path:
@@ -155,8 +180,9 @@ def _keep_template(database: Path, template: Path) -> None:
 def _serve(descriptor: int) -> None:
     """The server process: ends when its parent does."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import uvicorn
-    from prefect.server.api.server import create_app
+    with _without_collection():
+        import uvicorn
+        from prefect.server.api.server import create_app
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
