@@ -13,7 +13,8 @@ from benchmarks.measure import Row
 from flows.settings import LabelParameters
 from ovseg3r_model.rooms import make_room, write_room
 
-_BARE = "bare"
+BARE = "bare"
+"""Instead of a runner: the stages, one after the other."""
 _RUNNERS = ("threads", "processes", "dask", "ray")
 _STARTS = 3
 _WORDS = "12 views of 160x120, one worker"
@@ -27,9 +28,9 @@ def orchestration_rows(quick: bool) -> list[Row]:
         folder = Path(name)
         sources = [_room(folder, seed) for seed in range(count)]
         if quick:
-            return [_start_row(_RUNNERS[0], *(_seconds(folder, way, sources) for way in (_RUNNERS[0], _BARE)), 1)]
-        _seconds(folder, _BARE, sources[:1])  # compiles, for all that come
-        bare_one, bare_more = _one_and_more(folder, _BARE, sources)
+            return [_start_row(_RUNNERS[0], *(_seconds(folder, way, sources) for way in (_RUNNERS[0], BARE)), 1)]
+        _seconds(folder, BARE, sources[:1])  # compiles, for all that come
+        bare_one, bare_more = _one_and_more(folder, BARE, sources)
         rows = []
         for runner in _RUNNERS:
             one, more = _one_and_more(folder, runner, sources)
@@ -63,14 +64,19 @@ def _one_and_more(folder: Path, runner: str, sources: list[str]) -> tuple[float,
 def _seconds(folder: Path, runner: str, sources: list[str]) -> float:
     store = tempfile.mkdtemp(dir=folder)
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "benchmarks.orchestration", runner, store, *sources], check=True)  # noqa: S603 - our own module
+    subprocess.run(command(runner, store, sources), check=True)  # noqa: S603 - our own module
     return time.perf_counter() - start
+
+
+def command(way: str, store: str, sources: list[str]) -> list[str]:
+    """Of a process that labels the sources. way: a runner of scenes, or :data:`BARE`, the stages as plain functions."""
+    return [sys.executable, "-m", "benchmarks.orchestration", way, store, *sources]
 
 
 def _label(runner: str, store: str, sources: list[str]) -> None:
     pipeline = {"reconstruct": {"voxel": 0.05}, "segment": {"engine": "regions"}}
     given = {"sources": sources, "store": store, "pipeline": pipeline}
-    if runner == _BARE:
+    if runner == BARE:
         _bare(LabelParameters.model_validate(given))
         return
     from flows.local_server import prefect_server

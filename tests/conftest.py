@@ -1,3 +1,4 @@
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ for idle in set(IDLE_SERVICES) - {"EVENT_PERSISTER", "TASK_RUN_RECORDER"}:  # of
     os.environ.setdefault(f"PREFECT_SERVER_SERVICES_{idle}_ENABLED", "false")
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile every module anew
+
+gc.set_threshold(100_000, 20, 50)  # what all those imports leave is no garbage, and looking for it takes a tenth
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would only wait for each other
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

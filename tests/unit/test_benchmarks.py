@@ -9,7 +9,10 @@ from typing import Any, get_args
 import pytest
 
 from benchmarks.__main__ import SPEED, main
+from benchmarks.many_scenes import cut
+from ovseg3r_model.errors import InputError
 from ovseg3r_model.settings import EdgeCut
+from ovseg3r_model.sources import source_digest
 
 ROW = {"item", "name", "size", "seconds", "runs", "value", "unit", "baseline", "baseline_value", "wanted", "ratio"}
 CUT_FIGURES = {"oracle_ap", "oracle_ap_flat", "purity", "boundary_recall", "superpoints"}
@@ -73,3 +76,15 @@ def test_only_runs_what_is_asked_for(tmp_path: Path) -> None:
     written = run(tmp_path / "results.json", "lifting")
     assert {row["item"] for row in written["speed"]} == {"lifting"}
     assert written["cut_rules"] == []
+
+
+def test_a_recording_is_cut_into_pieces_no_two_alike(small_rooms: dict[str, Path], tmp_path: Path) -> None:
+    pieces = cut(small_rooms["7scenes"], tmp_path / "pieces", 4, 6)
+    frames = [[path.name for path in sorted(piece.glob("frame-*.pose.txt"))] for piece in pieces]
+    assert [len(names) for names in frames] == [6] * 4
+    assert frames[0][0] == "frame-000000.pose.txt"
+    assert frames[-1][-1] == "frame-000011.pose.txt"
+    assert len({tuple(names) for names in frames}) == 4
+    assert len({source_digest(piece) for piece in pieces}) == 4
+    with pytest.raises(InputError, match=r"has 12 frames in the layout of 7-Scenes; 14 are needed\."):
+        cut(small_rooms["7scenes"], tmp_path / "more", 9, 6)
