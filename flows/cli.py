@@ -93,8 +93,10 @@ def label(
                 build_segmenter(settings.segment, settings.features.save)
         opened = _open(parameters.store, create=True)
         opened.check_writable()
-        if not server_is_named() and (done := already_done(opened, scenes, parameters.skip_failed)) is not None:
-            show_ended(done, as_json)  # nobody would look at a run
+        if not server_is_named():  # else somebody may look at the run
+            done = already_done(opened, scenes, parameters.skip_failed, parameters.until)
+            if done is not None:
+                show_ended(done, as_json)
         run_and_show("flows.generate_labels", parameters, as_json)
 
 
@@ -232,6 +234,7 @@ def gc(
         from storage.catalog import Catalog, ModelCatalog
         from storage.garbage import collect_garbage
         from storage.source_memory import SourceMemory
+        from storage.stages import Stages
 
         opened = _open(store)
         report = collect_garbage(
@@ -240,7 +243,8 @@ def gc(
         if delete:
             Catalog(opened).compact()
             ModelCatalog(opened).compact()
-            SourceMemory(opened).keep_only({row.digest for row in Catalog(opened).rows(latest_only=False)})
+            scenes = {row.digest for row in Catalog(opened).rows(latest_only=False)}
+            SourceMemory(opened).keep_only(scenes | Stages(opened).digests("reconstruct"))
         if as_json:
             print_json(asdict(report))
         else:

@@ -69,7 +69,7 @@ def label_all(
     skip_failed: bool = False,
 ) -> list[SceneResult]:
     """Labels the sources that are not done yet, and those that failed unless they are to be skipped."""
-    standing = Standing(store, scenes, skip_failed)
+    standing = Standing(store, scenes, skip_failed, until)
     jobs = [
         Job(
             scene.source,
@@ -107,13 +107,15 @@ def label(
     course.at("source")
     with fetched(course.source, settings) as here:
         if until is not None:
-            return _reconstruction(course, here)
-        todo = plan(here.source, course.scene_id, here.settings, annotation)
-        course.at("catalog", todo.digests["publish"])
-        found = known(store, todo, course.scene_id, course.source, tags)
-        listed = _published(course, here, todo, found.tags) if found.listed is None else found.listed
-    if course.key is not None and listed.row is not None and same_files(course.key, course.source, settings):
-        SourceMemory(store).put(course.key, listed.row.digest)
+            todo = plan_reconstruction(here.source, settings)
+            listed = _reconstructed(course, here, todo)
+        else:
+            todo = plan(here.source, course.scene_id, here.settings, annotation)
+            course.at("catalog", todo.digests["publish"])
+            found = known(store, todo, course.scene_id, course.source, tags)
+            listed = _published(course, here, todo, found.tags) if found.listed is None else found.listed
+    if course.key is not None and same_files(course.key, course.source, settings, until):
+        SourceMemory(store).put(course.key, todo.digests[until or "publish"])
     return listed
 
 
@@ -145,10 +147,9 @@ def _published(course: Course, here: Here, todo: Plan, tags: tuple[str, ...]) ->
     return Listed(row, tuple(note for ref in stages.values() for note in ref.summary.get("notes", ())), True)
 
 
-def _reconstruction(course: Course, here: Here) -> Listed:
+def _reconstructed(course: Course, here: Here, todo: Plan) -> Listed:
     """The stages up to the reconstruction, which the whole line finds done later."""
-    url, settings = course.store.url, here.settings
-    d = plan_reconstruction(here.source, settings).digests
+    url, d, settings = course.store.url, todo.digests, here.settings
     done = Stages(course.store).committed("reconstruct", d["reconstruct"]) is not None
     course.at("ingest")
     keyframes = ingest(url, d["ingest"], str(here.source), settings.ingest)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from flows.retry_settings import Until
 from flows.scenes import ENGINES, SceneResult, course_of, failed, listed_in
 from flows.settings import NamedSource
 from flows.sharing import Job, Knowledge
@@ -12,6 +13,7 @@ from storage.catalog import Catalog
 from storage.catalog_rows import CatalogRow
 from storage.failures import Failure, Failures
 from storage.source_memory import SourceMemory
+from storage.stages import Stages
 from storage.store import Store
 from tasks.known_source import memory_keys
 
@@ -20,12 +22,14 @@ logger = logging.getLogger("ovseg3r.flow")
 _REFRESH = 10.0  # seconds between two listings of what other workers may have done meanwhile
 
 
-def already_done(store: Store, scenes: Sequence[NamedSource], skip_failed: bool) -> list[SceneResult] | None:
+def already_done(
+    store: Store, scenes: Sequence[NamedSource], skip_failed: bool, until: Until
+) -> list[SceneResult] | None:
     """The results of a run that finds nothing to do, told without Prefect and its server; None where something is."""
     done: list[SceneResult] = []
     # what is new mostly comes last: where it does, the others are not looked at twice
     for some in filter(None, (scenes[-1:], scenes[:-1])):
-        standing = Standing(store, some, skip_failed)
+        standing = Standing(store, some, skip_failed, until)
         results = [standing.settled(Job(scene.source, scene.scene_id, {}), False) for scene in some]
         found = [result for result in results if result is not None]
         if len(found) < len(some):
@@ -38,12 +42,15 @@ class Standing(Knowledge):
     """The scenes of a run as the store has them; ``settled`` is asked before a task is started for one.
 
     skip_failed: scenes are not tried again that failed as bad input, as long as source and settings are what they were.
+    until: the stage at which a scene is done for this run.
     """
 
-    def __init__(self, store: Store, scenes: Sequence[NamedSource], skip_failed: bool) -> None:
-        self._store, self._skip_failed = store, skip_failed
+    def __init__(self, store: Store, scenes: Sequence[NamedSource], skip_failed: bool, until: Until) -> None:
+        self._store, self._skip_failed, self._until = store, skip_failed, until
         asked = [(scene.source, scene.scene_id, scene.settings) for scene in scenes]
-        self.keys = dict(zip((scene.scene_id for scene in scenes), memory_keys(asked), strict=True))
+        ids = [scene.scene_id for scene in scenes]
+        self._final = dict(zip(ids, memory_keys(asked), strict=True))
+        self.keys = self._final if until is None else dict(zip(ids, memory_keys(asked, until=until), strict=True))
         self._tags = {scene.scene_id: scene.tags for scene in scenes}
         self._rows: dict[str, list[CatalogRow]] | None = None  # the catalog, read when the first of it is asked for
         self._memory, self._failed = SourceMemory(store), Failures(store)
@@ -54,7 +61,11 @@ class Standing(Knowledge):
         try:
             if was_elsewhere or time.monotonic() - self._looked > _REFRESH:
                 self._read()
-            return self._done(job, was_elsewhere) or self._has_failed(job, was_elsewhere)
+            return (
+                self._listed(job, was_elsewhere)
+                or self._far_enough(job, was_elsewhere)
+                or self._has_failed(job, was_elsewhere)
+            )
         except (OSError, InputError) as error:  # the task will tell, if it lasts
             logger.warning("what is known of %s cannot be read: %s", job.scene_id, error)
             return None
@@ -69,20 +80,29 @@ class Standing(Knowledge):
         self._digests, self._marks = self._memory.known(), self._failed.marks()
         self._looked = time.monotonic()
 
-    def _done(self, job: Job, was_elsewhere: bool) -> SceneResult | None:
+    def _listed(self, job: Job, was_elsewhere: bool) -> SceneResult | None:
         """As the scene is listed already."""
-        digest = self._digests.get(self.keys[job.scene_id] or "")
+        digest = self._digests.get(self._final[job.scene_id] or "")
         if digest is None:
             return None
         rows = self._rows_with(job.scene_id, digest)
         listed = listed_in(self._store, rows, digest, self._tags[job.scene_id])
         if listed is None:
             return None
+        meanwhile = ("Another worker labelled it meanwhile.",) if was_elsewhere else ()
+        return self._unchanged(job, listed.row, (*listed.notes, *meanwhile))
+
+    def _far_enough(self, job: Job, was_elsewhere: bool) -> SceneResult | None:
+        """As it is done up to the stage that the run ends with."""
+        digest = None if self._until is None else self._digests.get(self.keys[job.scene_id] or "")
+        if self._until is None or digest is None or Stages(self._store).committed(self._until, digest) is None:
+            return None
+        return self._unchanged(job, None, ("Another worker did it meanwhile.",) if was_elsewhere else ())
+
+    def _unchanged(self, job: Job, row: CatalogRow | None, notes: tuple[str, ...]) -> SceneResult:
         if job.scene_id in self._marks:
             self._failed.clear(job.scene_id)
-        meanwhile = ("Another worker labelled it meanwhile.",) if was_elsewhere else ()
-        notes = (*listed.notes, *meanwhile)
-        return SceneResult(job.source, job.scene_id, "unchanged", 0.0, row=listed.row, notes=notes)
+        return SceneResult(job.source, job.scene_id, "unchanged", 0.0, row=row, notes=notes)
 
     def _rows_with(self, scene_id: str, digest: str) -> list[CatalogRow]:
         """The scene's rows, among which that of the digest should be."""

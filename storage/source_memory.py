@@ -1,9 +1,10 @@
-"""Which scene a source became, so that what is done is known without reading it.
+"""What a source came to, so that what is done is known without reading it.
 
 source-memory/<key>-<digest>    empty: the names say all, and one listing reads them all; put-if-absent
 
 key: of all that decides the labels, as far as it shows without reading: names, sizes and times of files, settings,
-versions. digest: of the scene that came of it. A hint and no more: whether the scene is published, the catalog says.
+versions. digest: of the scene that came of it, or, under a key of its own, of its reconstruction. A hint and no more:
+what is there, the catalog and the stages' markers say.
 """
 
 from collections.abc import Collection
@@ -21,22 +22,22 @@ class SourceMemory:
         self.store = store
 
     def known(self) -> dict[str, str]:
-        """The scene's digest by key; a key under which there are two is none: it does not decide."""
+        """The digest by key; a key under which there are two is none: it does not decide."""
         found: dict[str, set[str]] = {}
         for key, digest in self._entries():
             found.setdefault(key, set()).add(digest)
         return {key: next(iter(digests)) for key, digests in found.items() if len(digests) == 1}
 
     def get(self, key: str) -> str | None:
-        """The scene's digest, None where it is not known. For many keys ask :meth:`known` once."""
+        """The digest, None where it is not known. For many keys ask :meth:`known` once."""
         return self.known().get(check_digest(key))
 
     def put(self, key: str, digest: str) -> None:
-        """Remembers that this key gives the scene of this digest; of a scene that is listed in the catalog only."""
+        """Remembers that this key gives the scene, or the reconstruction, of this digest; once that is there only."""
         self.store.put_if_absent(_name(key, digest), b"")
 
     def keep_only(self, digests: Collection[str]) -> int:
-        """Forgets what led to other scenes than these; how many entries went away."""
+        """Forgets what led to others than these; how many entries went away."""
         kept = frozenset(digests)
         gone = [_name(key, digest) for key, digest in self._entries() if digest not in kept]
         self.store.delete(gone)

@@ -17,7 +17,7 @@ from typing import Any, Self
 import zarr
 
 from ovseg3r_model.errors import InputError
-from storage.commits import commit_marker, read_marker
+from storage.commits import MARKER, commit_marker, read_marker
 from storage.digests import plain_json
 from storage.names import check_digest, check_name, check_stage
 from storage.store import Store
@@ -101,6 +101,11 @@ class Stages:
         """The valid output of the stage for this digest; None when it must be run."""
         marker = read_marker(self.store, _folder(stage, digest))
         return None if marker is None else self._ref(marker)
+
+    def digests(self, stage: str) -> set[str]:
+        """Of all valid outputs of the stage: a listing of all its objects."""
+        keys = (entry.key.split("/") for entry in self.store.list(f"stages/{check_stage(stage)}"))
+        return {parts[2] for parts in keys if parts[3:] == [MARKER]}
 
     def begin(self, stage: str, digest: str) -> Attempt:
         """A new attempt. Nothing is written yet."""

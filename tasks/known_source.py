@@ -34,12 +34,13 @@ _POSITIONS = "positions:"
 _INDICES = frozenset({nerfstudio.INDEX, pointmaps.INDEX})
 
 
-def memory_keys(asked: Sequence[Asked], annotation: Annotation = "views") -> list[str | None]:
+def memory_keys(asked: Sequence[Asked], annotation: Annotation = "views", until: str | None = None) -> list[str | None]:
     """64 hex digits for each source, in order; None where it cannot be told without reading it: it is not there, an
-    engine lacks something, or a server tells no times. annotation: of the scenes as they are published."""
-    engines = _Engines()
-    key = partial(_key, engines=engines, annotation=annotation)
-    if not any(is_url(place) for source, _, settings in asked for place in (source, *_places(settings))):
+    engine lacks something, or a server tells no times. annotation: of the scenes as they are published. until: of what
+    a source comes to at this stage, "reconstruct", which hangs on nothing that only later stages use.
+    """
+    key = partial(_key, engines=_Engines(), annotation=annotation, until=until)
+    if not any(is_url(place) for source, _, settings in asked for place in (source, *_places(settings, until))):
         return [key(one) for one in asked]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(key, asked))
@@ -77,38 +78,35 @@ class _Engines:
         return known
 
 
-def same_files(key: str, source: str, settings: PipelineSettings) -> bool:
+def same_files(key: str, source: str, settings: PipelineSettings, until: str | None = None) -> bool:
     """Whether the files are those that a key was made for, also on another machine: asked before it is remembered what
     became of them, for they may have changed after the key was made and before they were read."""
     try:
-        states = _states(source, settings)
+        states = _states(source, settings, until)
     except (InputError, StoreError):
         return False
     return states is not None and key.startswith(states)
 
 
-def _key(one: Asked, engines: _Engines, annotation: Annotation) -> str | None:
+def _key(one: Asked, engines: _Engines, annotation: Annotation, until: str | None) -> str | None:
     """The first half says the files' states, the second half the rest."""
     source, scene_id, settings = one
     try:
-        states = _states(source, settings)
-        decides = [
-            scene_id,
-            annotation,
-            settings.model_dump_json(),
-            engines.segment(settings.segment, settings.features.save),
-            engines.reconstruct(settings.reconstruct),
-            STAGE_VERSIONS,
-            SCHEMA_VERSION,
-        ]
+        states = _states(source, settings, until)
+        if until is None:
+            whole = engines.segment(settings.segment, settings.features.save)
+            used = [annotation, settings.model_dump_json(), whole]
+        else:
+            used = [until, settings.model_dump_json(include={"ingest", "reconstruct", "seed"})]
+        decides = [scene_id, *used, engines.reconstruct(settings.reconstruct), STAGE_VERSIONS, SCHEMA_VERSION]
     except (InputError, StoreError):  # the labelling itself tells it better
         return None
     return None if states is None else states + _half(decides)
 
 
-def _states(source: str, settings: PipelineSettings) -> str | None:
+def _states(source: str, settings: PipelineSettings, until: str | None) -> str | None:
     """32 hex digits of the source's and the other files' states. Raises as :func:`fingerprint`."""
-    states = [_state(place) for place in (source, *_places(settings))]
+    states = [_state(place) for place in (source, *_places(settings, until))]
     return None if None in states else _half(states)
 
 
@@ -116,12 +114,13 @@ def _half(values: list[Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _places(settings: PipelineSettings) -> Iterator[str]:
-    """Where the files lie that the settings name for one recording."""
+def _places(settings: PipelineSettings, until: str | None) -> Iterator[str]:
+    """Where the files lie that the settings name for one recording, and that are used until then."""
     scale = settings.reconstruct.scale_from or ""
     if scale.startswith(_POSITIONS):
         yield scale.removeprefix(_POSITIONS)
-    for place in (settings.segment.masks, settings.segment.simulated.truth, settings.reconstruct.reconstruction):
+    later = (settings.segment.masks, settings.segment.simulated.truth) if until is None else ()
+    for place in (settings.reconstruct.reconstruction, *later):
         if place is not None:
             yield place
 

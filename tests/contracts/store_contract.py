@@ -125,6 +125,7 @@ class StoreContract:
         killed.put("half", b"x")
         write_array(killed.group(), "a", np.zeros(3))
         assert stages.committed("lift", digest(1)) is None
+        assert stages.digests("lift") == set()
         attempt = stages.begin("lift", digest(1))
         attempt.put("note", b"whole")
         write_array(attempt.group(), "a", np.arange(3))
@@ -132,6 +133,7 @@ class StoreContract:
         ref = stages.committed("lift", digest(1))
         assert ref is not None
         assert (ref.summary, ref.seconds, ref.get("note")) == ({"points": 3, "share": 0.5}, 1.25, b"whole")
+        assert (stages.digests("lift"), stages.digests("ingest")) == ({digest(1)}, set())
         np.testing.assert_array_equal(read_array(ref.group(), "a"), np.arange(3))
         with pytest.raises(KeyError):
             ref.get("half")

@@ -10,6 +10,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from storage.source_memory import SourceMemory
+from storage.stages import Stages
+from storage.store import Store
 from tests.end_to_end.conftest import Cli, Finished
 from tests.rooms import VOXEL, masks_of
 
@@ -89,6 +92,17 @@ def test_garbage_collection_keeps_what_is_listed(cli: Cli, store: Path, small_ro
     again = cli.run("label", room, "--masks", masks_of(room), "--voxel", str(VOXEL), "--store", store, "--json")
     assert [r["status"] for r in again.json()] == ["unchanged"]
     assert again.err == ""
+
+
+def test_garbage_collection_forgets_the_way_to_what_is_gone(here: Callable[..., Finished], tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    memory, stages = SourceMemory(store), Stages(store)
+    done, gone = "d" * 64, "e" * 64
+    stages.commit(stages.begin("reconstruct", done), {}, 1.0)
+    memory.put("a" * 64, done)
+    memory.put("b" * 64, gone)
+    assert here("gc", "--store", "store", "--delete").code == 0
+    assert memory.known() == {"a" * 64: done}
 
 
 def test_doctor_finds_this_machine_fit(offline_cli: Cli) -> None:

@@ -24,6 +24,7 @@ from flows.retry_settings import RetryParameters
 from flows.scenes import SceneResult
 from flows.settings import LabelParameters
 from ovseg3r_model.errors import InputError
+from ovseg3r_model.settings import SegmentSettings
 from storage.catalog import Catalog
 from storage.claims import CLAIMS, Claims
 from storage.failures import Failures
@@ -166,6 +167,8 @@ def test_a_queue_may_stop_after_the_reconstruction(small_rooms: dict[str, Path],
     first = given.model_copy(update={"until": "reconstruct"})
     assert statuses(run(first)) == {"room-tum": "reconstructed"}
     assert statuses(run(first)) == {"room-tum": "unchanged"}
+    other_masks = given.pipeline.model_copy(update={"segment": SegmentSettings(engine="regions")})
+    assert tasks_of(first.model_copy(update={"pipeline": other_masks})) == 0  # the source is not read again
     seen: list[Progress] = []
     with listening(seen.append):
         assert statuses(run(given)) == {"room-tum": "published"}

@@ -108,6 +108,27 @@ def test_the_key_changes_with_all_that_decides_the_labels(tmp_path: Path, monkey
     assert key(source, settings) not in seen
 
 
+def test_up_to_the_reconstruction_nothing_counts_that_only_labels_hang_on(tmp_path: Path) -> None:
+    source = small_recordings.seven_scenes(tmp_path / "room")
+    settings = given(tmp_path / "masks")
+    lacking = PipelineSettings.model_validate({"segment": {"engine": "sam3", "sam3": {"weights": "/no"}}})
+    finer = settings.model_copy(update={"reconstruct": settings.reconstruct.model_copy(update={"voxel": 0.01})})
+
+    def early(asked: PipelineSettings) -> str | None:
+        return memory_keys([(str(source), "s", asked)], until="reconstruct")[0]
+
+    first = early(settings)
+    assert first is not None
+    assert first == early(given(tmp_path / "masks", min_area=26)) == early(lacking)
+    touched(tmp_path / "masks" / "masks.json")
+    assert early(settings) == first
+    assert same_files(first, str(source), settings, "reconstruct")
+    assert len({first, early(finer), key(source, settings)}) == 3
+    touched(source / "frame-000001.color.png")
+    assert early(settings) != first
+    assert not same_files(first, str(source), settings, "reconstruct")
+
+
 def test_the_files_beside_the_index_of_a_reconstruction_count(tmp_path: Path) -> None:
     source = small_recordings.seven_scenes(tmp_path / "room")
     index = small_recordings.nerfstudio(tmp_path / "made") / "transforms.json"
