@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -73,13 +73,34 @@ def prefect_server(module: str = "prefect") -> Iterator[None]:
         yield
         return
     os.environ.update(_UNSEEN)
+
+    def meanwhile(url: str, home: str) -> None:
+        os.environ.setdefault(*_SILENT)
+        os.environ.update(PREFECT_API_URL=url, PREFECT_HOME=home)
+        _import(module)
+
+    try:
+        with private_server(meanwhile), without_heartbeat():
+            yield
+    finally:
+        for name in ("PREFECT_API_URL", *_UNSEEN):
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def private_server(meanwhile: Callable[[str, str], None] | None = None, **more: str) -> Iterator[str]:
+    """A server of its own for who is inside; its API's address. meanwhile: called while it starts, with address and
+    PREFECT_HOME. more: variables of its environment.
+
+    Raises:
+        RuntimeError: it does not start; its log is in the message.
+    """
     template = template_database()
     with tempfile.TemporaryDirectory(prefix="ovseg3r-prefect-", ignore_cleanup_errors=True) as home:
         database = Path(home) / "prefect.db"
         known = template.is_file()
         if known:
             shutil.copyfile(template, database)
-        os.environ["PREFECT_HOME"] = home
         log = Path(home) / "server.log"
         with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as sink:
             server = subprocess.Popen(  # noqa: S603 - our own module
@@ -88,20 +109,28 @@ def prefect_server(module: str = "prefect") -> Iterator[None]:
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 pass_fds=[listener.fileno()],
-                env=_BARE | os.environ | {"PREFECT_API_DATABASE_MIGRATE_ON_START": str(not known).lower()},
+                env={
+                    **_BARE,
+                    **os.environ,
+                    **more,
+                    "PREFECT_HOME": home,
+                    "PREFECT_API_DATABASE_MIGRATE_ON_START": str(not known).lower(),
+                },
                 start_new_session=True,  # Ctrl-C is for us: stages still have to tell how they ended
             )
-            os.environ.setdefault(*_SILENT)
-            os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        timer = threading.Timer(_START_SECONDS, server.kill)
+        timer.start()
         try:
-            _wait(server, log, module)
+            if meanwhile is not None:
+                meanwhile(url, home)
+            _wait(server, log)
+            timer.cancel()
             if not known:
                 _keep_template(database, template)
-            with without_heartbeat():
-                yield
+            yield url
         finally:
-            for name in ("PREFECT_API_URL", *_UNSEEN):
-                os.environ.pop(name, None)
+            timer.cancel()
             server.kill()
             server.communicate()
 
@@ -115,17 +144,10 @@ def without_heartbeat() -> Iterator[None]:
         yield
 
 
-def _wait(server: "subprocess.Popen[bytes]", log: Path, module: str) -> None:
-    """Waits until the server is ready, importing the module here meanwhile."""
-    timer = threading.Timer(_START_SECONDS, server.kill)
-    timer.start()
-    try:
-        _import(module)
-        assert server.stdout is not None  # noqa: S101 - it is a pipe
-        ready = server.stdout.readline()
-    finally:
-        timer.cancel()
-    if not ready:
+def _wait(server: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Waits until the server is ready."""
+    assert server.stdout is not None  # noqa: S101 - it is a pipe
+    if not server.stdout.readline():
         tail = log.read_text(errors="replace")[-2000:]
         raise RuntimeError(
             f"The private Prefect server did not start; name a running one in PREFECT_API_URL. Its log ends:\n{tail}"

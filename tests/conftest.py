@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.local_server import IDLE_SERVICES, without_heartbeat
+from flows.local_server import private_server, without_heartbeat
+
+RECORDERS = ("EVENT_PERSISTER", "TASK_RUN_RECORDER")
 
 # Read by Prefect when it is imported: offline, and quiet about tasks that are meant to fail.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -15,9 +17,6 @@ os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
 os.environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "false")
 os.environ.setdefault("PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION", "false")
-for idle in set(IDLE_SERVICES) - {"EVENT_PERSISTER", "TASK_RUN_RECORDER"}:  # of the harness' server: no deployments
-    os.environ.setdefault(f"PREFECT_SERVER_SERVICES_{idle}_ENABLED", "false")
-
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile every module anew
 
 gc.set_threshold(100_000, 20, 50)  # what all those imports leave is no garbage, and looking for it takes a tenth
@@ -29,12 +28,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more thre
 
 @pytest.fixture(scope="session")
 def prefect_api() -> Iterator[str]:
-    """Prefect's test harness, started once; the address of its server, also for other processes."""
-    from prefect.settings import PREFECT_API_URL
-    from prefect.testing.utilities import prefect_test_harness
+    """A Prefect server for the tests alone, started once; its address, also for other processes.
 
-    with prefect_test_harness(server_startup_timeout=120), without_heartbeat():
-        yield str(PREFECT_API_URL.value())
+    The one that a run without PREFECT_API_URL starts, which is there in 3 seconds of work; that of Prefect's own test
+    harness takes 17. It records task runs and events, too, for what is to be seen of a run.
+    """
+    from prefect.context import SettingsContext, _temporary_global_settings_context
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    recorders = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "true" for name in RECORDERS}
+    with private_server(**recorders) as url, temporary_settings({PREFECT_API_URL: url}), without_heartbeat():
+        chosen = SettingsContext.get()
+        assert chosen is not None
+        with _temporary_global_settings_context(chosen):  # for threads, too
+            yield url
 
 
 @pytest.fixture(scope="session")
