@@ -21,8 +21,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## make a room, film it, label the film, score the labels (four minutes on 2 cores, most of it dense stereo)
 	@$(BIN)/ovseg3r demo $(ARGS)
 
-# All: in two processes, a file's tests in one of them, the longest files first. Chosen ones: as pytest runs them.
-ALL_TESTS := -n 2 --dist loadfile --no-loadscope-reorder tests/end_to_end tests/flows tests/contracts tests/unit
+# All: in three processes, for on 2 cores some only wait; a file's tests in one of them, the longest files first. Chosen ones: as pytest runs them.
+ALL_TESTS := -n 3 --dist loadfile --no-loadscope-reorder tests/end_to_end tests/flows tests/contracts tests/unit
 
 test: $(READY) ## all tests
 	@$(BIN)/python -m pytest $(or $(ARGS),$(ALL_TESTS))

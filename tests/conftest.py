@@ -21,7 +21,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would 
 
 gc.set_threshold(100_000, 20, 50)  # what all those imports leave is no garbage, and looking for it takes a tenth
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would only wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # more processes than cores: more threads would only wait for each other
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 

@@ -1,5 +1,6 @@
 """Claims on every kind of store: one worker a scene, and the dead lose theirs."""
 
+import ctypes
 import json
 import logging
 import os
@@ -174,18 +175,23 @@ def test_a_killed_process_of_this_machine_loses_its_scene_at_once(tmp_path: Path
     assert claim is not None
 
 
+def exchange(one: Path, other: Path) -> None:
+    """In one step: between two renames the claim could be seen to be gone."""
+    here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    failed = ctypes.CDLL(None, use_errno=True).renameat2(here, bytes(one), here, bytes(other), both)
+    assert not failed, os.strerror(ctypes.get_errno())
+
+
 def test_losing_the_store_for_a_while_does_not_end_the_work(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = Store.open(tmp_path / "store")
     claim = Claims(store, SHORT).take("room")
     assert claim is not None
+    (tmp_path / "in-the-way").touch()
     with caplog.at_level(logging.WARNING, "ovseg3r"), claim:
         before = Claims(store).marks()
-        # a file in the way of the folder
-        (tmp_path / "store" / CLAIMS).rename(tmp_path / "away")
-        (tmp_path / "store" / CLAIMS).touch()
+        exchange(tmp_path / "store" / CLAIMS, tmp_path / "in-the-way")
         time.sleep(SHORT / 2)
-        (tmp_path / "store" / CLAIMS).unlink()
-        (tmp_path / "away").rename(tmp_path / "store" / CLAIMS)
+        exchange(tmp_path / "store" / CLAIMS, tmp_path / "in-the-way")
         time.sleep(SHORT)
         assert Claims(store).marks() != before
     assert len([r for r in caplog.records if "no sign of life" in r.message]) == 1
