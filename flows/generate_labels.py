@@ -18,7 +18,7 @@ from flows.sharing import Ended, Job, run_each
 from flows.standing import Standing
 from ovseg3r_model.records import Annotation
 from ovseg3r_model.segmentation import build_segmenter
-from ovseg3r_model.settings import PipelineSettings
+from ovseg3r_model.settings import PipelineSettings, SegmentSettings
 from storage.catalog import Catalog
 from storage.errors import StoreError
 from storage.source_memory import SourceMemory
@@ -27,7 +27,7 @@ from storage.store import Store
 from tasks.features import features
 from tasks.fetch import Here, fetched
 from tasks.ingest import ingest
-from tasks.known_source import same_files
+from tasks.known_source import memory_keys, same_files
 from tasks.lift import lift
 from tasks.plan import Plan, plan, plan_reconstruction
 from tasks.publish import publish
@@ -101,21 +101,24 @@ def label(
 ) -> Listed:
     """The scene of one source, published, or found to be so. annotation: what is to supervise a training. until: stop
     after the reconstruction."""
-    store = course.store
+    store, key = course.store, course.key
     if until is None:
         build_segmenter(settings.segment, settings.features.save)  # says what this machine lacks
+    else:
+        settings = settings.model_copy(update={"segment": SegmentSettings()})  # its files need not be there yet
+        (key,) = memory_keys([(course.source, course.scene_id, settings)], until=until)
     course.at("source")
     with fetched(course.source, settings) as here:
         if until is not None:
-            todo = plan_reconstruction(here.source, settings)
+            todo = plan_reconstruction(here.source, here.settings)
             listed = _reconstructed(course, here, todo)
         else:
             todo = plan(here.source, course.scene_id, here.settings, annotation)
             course.at("catalog", todo.digests["publish"])
             found = known(store, todo, course.scene_id, course.source, tags)
             listed = _published(course, here, todo, found.tags) if found.listed is None else found.listed
-    if course.key is not None and same_files(course.key, course.source, settings, until):
-        SourceMemory(store).put(course.key, todo.digests[until or "publish"])
+    if key is not None and same_files(key, course.source, settings, until):
+        SourceMemory(store).put(key, todo.digests[until or "publish"])
     return listed
 
 

@@ -156,8 +156,10 @@ def _wait(server: "subprocess.Popen[bytes]", log: Path) -> None:
 
 def _import(module: str) -> None:
     with _without_collection():
-        for name in (module, *_LATE):
-            importlib.import_module(name)
+        importlib.import_module(module)
+        for name in _LATE:
+            with contextlib.suppress(ModuleNotFoundError):  # a later Prefect may call it otherwise
+                importlib.import_module(name)
 
 
 @contextlib.contextmanager

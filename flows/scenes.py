@@ -63,7 +63,8 @@ class Listed:
 @dataclass
 class Course:
     """The way of one scene through its stages. silent: the last sign of life of a worker that left it. key: of its
-    source as it is now, and the settings. parameters: what another try needs; None where failures are not recorded.
+    source as it is now, and the settings. until: the stage that it ends with. parameters: what another try needs; None
+    where failures are not recorded.
     """
 
     store: Store
@@ -71,6 +72,7 @@ class Course:
     scene_id: str
     silent: str | None = None
     key: str | None = None
+    until: Until = None
     parameters: dict[str, Any] | None = None
     stage: str = ENGINES
     done: tuple[str, ...] = ()
@@ -88,7 +90,7 @@ class Course:
 
 def course_of(store: Store, scene: NamedSource, key: str | None, until: Until, silent: str | None) -> Course:
     """The way of a source that is labelled."""
-    return Course(store, scene.source, scene.scene_id, silent, key, kept(scene, until))
+    return Course(store, scene.source, scene.scene_id, silent, key, until, kept(scene, until))
 
 
 def told(course: Course, work: Callable[[], Listed]) -> SceneResult:
@@ -113,10 +115,23 @@ def _worked(course: Course, work: Callable[[], Listed]) -> SceneResult:
         done = work()
     except Exception as error:
         return _told(course, error)
-    _beside(course, lambda: Failures(course.store).clear(course.scene_id))
+    _beside(course, lambda: forget_failure(course.store, course.scene_id, course.until))
     fresh: Status = "reconstructed" if done.row is None else "published"
     status: Status = fresh if done.fresh else "unchanged"
     return SceneResult(course.source, course.scene_id, status, 0.0, row=done.row, notes=done.notes)
+
+
+def concerns(failure: Failure, until: Until) -> bool:
+    """Whether it is a failure of a run that ends with that stage, too: of such a run, or at one of its stages."""
+    return until is None or failure.stage in ("ingest", until) or failure.parameters.get("until") == until
+
+
+def forget_failure(store: Store, scene_id: str, until: Until) -> None:
+    """Of a scene that came so far: it has failed no more, unless that was later on the way."""
+    failures = Failures(store)
+    failure = None if until is None else failures.of(scene_id)
+    if failure is None or concerns(failure, until):
+        failures.clear(scene_id)
 
 
 def _told(course: Course, error: Exception) -> SceneResult:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from flows.retry_settings import Until
-from flows.scenes import ENGINES, SceneResult, course_of, failed, listed_in
+from flows.scenes import ENGINES, SceneResult, concerns, course_of, failed, forget_failure, listed_in
 from flows.settings import NamedSource
 from flows.sharing import Job, Knowledge
 from ovseg3r_model.errors import InputError
@@ -15,7 +15,7 @@ from storage.failures import Failure, Failures
 from storage.source_memory import SourceMemory
 from storage.stages import Stages
 from storage.store import Store
-from tasks.known_source import memory_keys
+from tasks.known_source import Look, memory_keys
 
 logger = logging.getLogger("ovseg3r.flow")
 
@@ -48,9 +48,10 @@ class Standing(Knowledge):
     def __init__(self, store: Store, scenes: Sequence[NamedSource], skip_failed: bool, until: Until) -> None:
         self._store, self._skip_failed, self._until = store, skip_failed, until
         asked = [(scene.source, scene.scene_id, scene.settings) for scene in scenes]
-        ids = [scene.scene_id for scene in scenes]
-        self._final = dict(zip(ids, memory_keys(asked), strict=True))
-        self.keys = self._final if until is None else dict(zip(ids, memory_keys(asked, until=until), strict=True))
+        ids, look = [scene.scene_id for scene in scenes], Look()
+        self.keys = dict(zip(ids, memory_keys(asked, look=look), strict=True))
+        early = [] if until is None else zip(ids, memory_keys(asked, until=until, look=look), strict=True)
+        self._early = dict(early)
         self._tags = {scene.scene_id: scene.tags for scene in scenes}
         self._rows: dict[str, list[CatalogRow]] | None = None  # the catalog, read when the first of it is asked for
         self._memory, self._failed = SourceMemory(store), Failures(store)
@@ -82,7 +83,7 @@ class Standing(Knowledge):
 
     def _listed(self, job: Job, was_elsewhere: bool) -> SceneResult | None:
         """As the scene is listed already."""
-        digest = self._digests.get(self._final[job.scene_id] or "")
+        digest = self._digests.get(self.keys[job.scene_id] or "")
         if digest is None:
             return None
         rows = self._rows_with(job.scene_id, digest)
@@ -94,14 +95,15 @@ class Standing(Knowledge):
 
     def _far_enough(self, job: Job, was_elsewhere: bool) -> SceneResult | None:
         """As it is done up to the stage that the run ends with."""
-        digest = None if self._until is None else self._digests.get(self.keys[job.scene_id] or "")
+        digest = self._digests.get(self._early.get(job.scene_id) or "")
         if self._until is None or digest is None or Stages(self._store).committed(self._until, digest) is None:
             return None
-        return self._unchanged(job, None, ("Another worker did it meanwhile.",) if was_elsewhere else ())
+        meanwhile = ("Another worker did it meanwhile.",) if was_elsewhere else ()
+        return self._unchanged(job, None, meanwhile)
 
     def _unchanged(self, job: Job, row: CatalogRow | None, notes: tuple[str, ...]) -> SceneResult:
         if job.scene_id in self._marks:
-            self._failed.clear(job.scene_id)
+            forget_failure(self._store, job.scene_id, self._until if row is None else None)
         return SceneResult(job.source, job.scene_id, "unchanged", 0.0, row=row, notes=notes)
 
     def _rows_with(self, scene_id: str, digest: str) -> list[CatalogRow]:
@@ -124,6 +126,8 @@ class Standing(Knowledge):
         is_new = mark != self._before.get(job.scene_id)
         failure = self._failed.of(job.scene_id) if is_new or self._skip_failed else None
         if failure is None or failure.stage == ENGINES:  # this machine may have what another lacks
+            return None
+        if not concerns(failure, self._until):
             return None
         if is_new and (was_elsewhere or self._is_of_the_source(failure)):
             message = f"{failure.message} (found by {failure.worker or 'another worker'})"

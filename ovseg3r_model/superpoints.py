@@ -25,6 +25,8 @@ shows one id at one end and another id, or none, at the other.
 ``none`` is no rule: superpoints of geometry alone, as without 2D masks.
 """
 
+import os
+
 import numba
 import numpy as np
 import pgeof
@@ -38,7 +40,10 @@ CONTESTED_BY = 10
 VIEWS_AT_ONCE = 32
 """Masks held in memory together."""
 
-numba.config.THREADING_LAYER = "omp"  # safe when several scenes are worked on at once, unlike numba's own
+# Safe when several scenes are worked on at once, unlike numba's own. By the environment, for when a variable of numba
+# changes there, as a run's share of the cores does, it reads all its settings anew.
+os.environ.setdefault("NUMBA_THREADING_LAYER", "omp")
+numba.config.reload_config()
 
 
 def instance_superpoints(

@@ -34,12 +34,15 @@ _POSITIONS = "positions:"
 _INDICES = frozenset({nerfstudio.INDEX, pointmaps.INDEX})
 
 
-def memory_keys(asked: Sequence[Asked], annotation: Annotation = "views", until: str | None = None) -> list[str | None]:
+def memory_keys(
+    asked: Sequence[Asked], annotation: Annotation = "views", until: str | None = None, look: "Look | None" = None
+) -> list[str | None]:
     """64 hex digits for each source, in order; None where it cannot be told without reading it: it is not there, an
     engine lacks something, or a server tells no times. annotation: of the scenes as they are published. until: of what
-    a source comes to at this stage, "reconstruct", which hangs on nothing that only later stages use.
+    a source comes to at this stage, "reconstruct", which hangs on no file or setting that only later stages use. look:
+    what was looked up before; else all is looked up now.
     """
-    key = partial(_key, engines=_Engines(), annotation=annotation, until=until)
+    key = partial(_key, look=look or Look(), annotation=annotation, until=until)
     if not any(is_url(place) for source, _, settings in asked for place in (source, *_places(settings, until))):
         return [key(one) for one in asked]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -47,11 +50,18 @@ def memory_keys(asked: Sequence[Asked], annotation: Annotation = "views", until:
 
 
 @dataclass
-class _Engines:
-    """What engines stand for, by their settings: looked up once for all sources of a run."""
+class Look:
+    """The states of files by place, and what engines stand for by their settings: looked up once."""
 
+    _states: dict[str, str | None] = field(default_factory=dict)
     _segment: dict[tuple[SegmentSettings, bool], dict[str, Any]] = field(default_factory=dict)
     _reconstruct: dict[ReconstructSettings, dict[str, Any]] = field(default_factory=dict)
+
+    def state(self, place: str) -> str | None:
+        """Of the files there. Raises as :func:`fingerprint`."""
+        if place not in self._states:
+            self._states[place] = _state(place)
+        return self._states[place]
 
     def segment(self, settings: SegmentSettings, features: bool) -> dict[str, Any]:
         """The 2D engine, and the digests of its weights and words; masks and truth are told by their files' states."""
@@ -68,7 +78,7 @@ class _Engines:
         known = self._reconstruct.get(settings)
         if known is None:
             known = {}
-            if settings.engine not in ("posed-rgbd", "imported"):
+            if settings.engine != "posed-rgbd":
                 known["devices"] = [torch_device(part.device) for part in (settings.dense, settings.dust3r)]
             if settings.engine == "dust3r":
                 from ovseg3r_model.reconstruction.dust3r.model import local_files
@@ -82,31 +92,31 @@ def same_files(key: str, source: str, settings: PipelineSettings, until: str | N
     """Whether the files are those that a key was made for, also on another machine: asked before it is remembered what
     became of them, for they may have changed after the key was made and before they were read."""
     try:
-        states = _states(source, settings, until)
+        states = _states(source, settings, until, Look())
     except (InputError, StoreError):
         return False
     return states is not None and key.startswith(states)
 
 
-def _key(one: Asked, engines: _Engines, annotation: Annotation, until: str | None) -> str | None:
+def _key(one: Asked, look: Look, annotation: Annotation, until: str | None) -> str | None:
     """The first half says the files' states, the second half the rest."""
     source, scene_id, settings = one
     try:
-        states = _states(source, settings, until)
+        states = _states(source, settings, until, look)
         if until is None:
-            whole = engines.segment(settings.segment, settings.features.save)
+            whole = look.segment(settings.segment, settings.features.save)
             used = [annotation, settings.model_dump_json(), whole]
         else:
             used = [until, settings.model_dump_json(include={"ingest", "reconstruct", "seed"})]
-        decides = [scene_id, *used, engines.reconstruct(settings.reconstruct), STAGE_VERSIONS, SCHEMA_VERSION]
+        decides = [scene_id, *used, look.reconstruct(settings.reconstruct), STAGE_VERSIONS, SCHEMA_VERSION]
     except (InputError, StoreError):  # the labelling itself tells it better
         return None
     return None if states is None else states + _half(decides)
 
 
-def _states(source: str, settings: PipelineSettings, until: str | None) -> str | None:
+def _states(source: str, settings: PipelineSettings, until: str | None, look: Look) -> str | None:
     """32 hex digits of the source's and the other files' states. Raises as :func:`fingerprint`."""
-    states = [_state(place) for place in (source, *_places(settings, until))]
+    states = [look.state(place) for place in (source, *_places(settings, until))]
     return None if None in states else _half(states)
 
 

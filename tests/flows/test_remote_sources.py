@@ -8,8 +8,10 @@ import pytest
 
 from flows.generate_labels import run
 from flows.settings import LabelParameters
+from ovseg3r_model.sources import open_recording
 from storage.scene_store import SceneStore
 from storage.store import Store
+from tests.given_reconstructions import write_views
 from tests.rooms import VOXEL
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -43,6 +45,14 @@ def test_a_source_behind_a_url_is_labelled_as_the_same_here(
     (again,) = run(labels(url, store, "memory://masks.json"))
     assert again.status == "unchanged"
     assert not (tmp_path / "another").exists()  # nothing was fetched to find that out
+
+    write_views(tmp_path / "views", open_recording(room))
+    for file in (tmp_path / "views").iterdir():
+        fs.pipe(f"/views/{file.name}", file.read_bytes())
+    part = {"sources": [url], "store": store, "until": "reconstruct"}
+    part["pipeline"] = {"reconstruct": {"reconstruction": "memory://views"}, "segment": {"masks": "memory://none.json"}}
+    (reconstructed,) = run(LabelParameters.model_validate(part))
+    assert reconstructed.status == "reconstructed", reconstructed.message
 
     bad = fs.cat_file("/masks.json")[:-9]
     fs.pipe("/masks.json", bad)

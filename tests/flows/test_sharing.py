@@ -162,17 +162,22 @@ def test_what_failed_is_skipped_until_it_changes_and_is_tried_again_on_request(
     assert retry.run(RetryParameters(store=store.url)) == []
 
 
-def test_a_queue_may_stop_after_the_reconstruction(small_rooms: dict[str, Path], store: Store) -> None:
+def test_a_queue_may_stop_after_the_reconstruction(small_rooms: dict[str, Path], store: Store, tmp_path: Path) -> None:
     given = parameters([small_rooms["tum"]], store)
+    missing = given.pipeline.model_copy(update={"segment": SegmentSettings(masks=str(tmp_path / "masks.json"))})
+    early = {"until": "reconstruct", "pipeline": missing}
+    assert statuses(run(given.model_copy(update=early))) == {"room-tum": "reconstructed"}
     first = given.model_copy(update={"until": "reconstruct"})
-    assert statuses(run(first)) == {"room-tum": "reconstructed"}
-    assert statuses(run(first)) == {"room-tum": "unchanged"}
-    other_masks = given.pipeline.model_copy(update={"segment": SegmentSettings(engine="regions")})
-    assert tasks_of(first.model_copy(update={"pipeline": other_masks})) == 0  # the source is not read again
+    assert tasks_of(first) == 0  # masks or not, the source is not read again
+    whole = given.model_copy(update={"pipeline": missing, "skip_failed": True})
+    assert statuses(run(whole)) == {"room-tum": "bad-input"}
+    assert statuses(run(given.model_copy(update=early | {"skip_failed": True}))) == {"room-tum": "unchanged"}
+    assert list(Failures(store).marks()) == ["room-tum"]  # that it got so far is no excuse
     seen: list[Progress] = []
     with listening(seen.append):
         assert statuses(run(given)) == {"room-tum": "published"}
     assert {event.stage for event in seen if event.reused} == {"ingest", "reconstruct"}
+    assert Failures(store).all() == []
     assert [result.row is not None for result in run(first)] == [True]
 
 

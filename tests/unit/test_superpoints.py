@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import get_args
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -261,3 +262,9 @@ def test_flat_things_of_a_room_are_saved() -> None:
     assert ibsp.oracle_ap > geometry.oracle_ap
     assert ibsp.boundary_recall > geometry.boundary_recall
     assert ibsp.purity > geometry.purity
+
+
+def test_scenes_may_be_worked_on_at_once_whatever_else_is_set_of_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_COLOR_SCHEME", "no_color")
+    numba.config.reload_config()  # as the compiler does
+    assert numba.config.THREADING_LAYER == "omp"
