@@ -79,7 +79,7 @@ def _film(folder: Path, frames: int) -> Path:
 
 
 def cut(recording: Path, folder: Path, scenes: int, frames: int) -> list[Path]:
-    """So many pieces of the recording, no two alike, spread over it: folders of links.
+    """So many pieces, two at least, of the recording, no two alike, spread over it: folders of links.
 
     Raises:
         InputError: the recording is too short.
@@ -94,7 +94,7 @@ def cut(recording: Path, folder: Path, scenes: int, frames: int) -> list[Path]:
     for number in range(scenes):
         piece = folder / f"piece-{number:03}"
         piece.mkdir(parents=True)
-        first = number * free // max(scenes - 1, 1)
+        first = number * free // (scenes - 1)
         for pose in poses[first : first + frames]:
             for path in recording.glob(pose.name.replace("pose.txt", "*")):
                 (piece / path.name).symlink_to(path.resolve())
@@ -126,7 +126,7 @@ def _show(costs: list[Cost], frames: int) -> None:
     line("one scene, s", bare_one.seconds, flow_one.seconds)
     line("all scenes, s", bare.seconds, flow.seconds)
     line("all scenes, CPU s", bare.cpu, flow.cpu)
-    more = max(flow.scenes - 1, 1)
+    more = flow.scenes - 1
     line("a scene more, s", (bare.seconds - bare_one.seconds) / more, (flow.seconds - flow_one.seconds) / more)
     Console(width=None if Console().is_terminal else 120).print(table)
 

@@ -89,7 +89,7 @@ def label_scene(scene: NamedSource, store_url: str, key: str | None, until: Unti
     """One source from end to end; what fails is told, not raised, so that the other scenes go on."""
     show_logs()
     course = course_of(Store.open(store_url), scene, key, until, silent)
-    return told(course, partial(label, course, scene.settings, scene.tags, until=until))
+    return told(course, partial(label, course, scene.settings, scene.tags))
 
 
 def label(
@@ -97,11 +97,10 @@ def label(
     settings: PipelineSettings,
     tags: tuple[str, ...],
     annotation: Annotation = "views",
-    until: Until = None,
 ) -> Listed:
-    """The scene of one source, published, or found to be so. annotation: what is to supervise a training. until: stop
-    after the reconstruction."""
-    store, key = course.store, course.key
+    """The scene of one source, published, or found to be so; its reconstruction alone, where its course ends there.
+    annotation: what is to supervise a training."""
+    store, key, until = course.store, course.key, course.until
     if until is None:
         build_segmenter(settings.segment, settings.features.save)  # says what this machine lacks
     else:

@@ -15,8 +15,7 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
-os.environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "false")
-os.environ.setdefault("PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION", "false")
+
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile every module anew
 
 gc.set_threshold(100_000, 20, 50)  # what all those imports leave is no garbage, and looking for it takes a tenth
